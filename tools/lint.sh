@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Every linter, all of them even after the first complaint; fails if one complained.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+export PATH=$PWD/.venv/bin:$PATH
+failed=()
+
+run() {
+  local name=$1 begin=$SECONDS
+  shift
+  printf 'lint: %s ...\n' "$name"
+  if "$@"; then
+    printf 'lint: %s ok (%d s)\n' "$name" "$((SECONDS - begin))"
+  else
+    failed+=("$name")
+    printf 'lint: %s FAILED\n' "$name"
+  fi
+}
+
+# ansible-lint resolves iks.hardening.* names, so it looks at a copy that lies where a collection lies.
+lint_ansible() {
+  tools/stage.sh build/lint/ansible_collections/iks/hardening
+  (
+    cd build/lint/ansible_collections/iks/hardening || exit 1
+    ANSIBLE_COLLECTIONS_PATH=$OLDPWD/build/lint ansible-lint --offline --strict -q --config-file .ansible-lint
+  )
+}
+
+mapfile -t scripts < <(git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run)
+run ruff ruff check .
+run ruff-format ruff format --check .
+run yamllint yamllint --strict .
+run shellcheck shellcheck "${scripts[@]}"
+run antsibull-changelog antsibull-changelog lint
+run ansible-lint lint_ansible
+
+if ((${#failed[@]})); then
+  printf 'lint: failed: %s\n' "${failed[*]}" >&2
+  exit 1
+fi
