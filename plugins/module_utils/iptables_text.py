@@ -1,0 +1,176 @@
+# Copyright: Contributors to the iks.hardening collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Traffic rules as the text that iptables-save prints, and that text read back.
+
+Rendering in the very form in which the kernel's tools print makes the comparison of wanted and present a comparison of
+strings; what the two backends and their versions print differently is levelled by `canonical`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+
+from .traffic import ANY, PROTOCOLS, PortRange, Rule
+
+TARGETS = {"accept": "ACCEPT", "drop": "DROP"}
+REJECT = {"ipv4": "REJECT --reject-with icmp-port-unreachable", "ipv6": "REJECT --reject-with icmp6-port-unreachable"}
+# The order in which xt_conntrack prints states.
+_CTSTATES = ("INVALID", "NEW", "RELATED", "ESTABLISHED", "DNAT")
+# multiport holds 15 ports, and a range takes two of them (xt_multiport.h).
+MULTIPORT_SLOTS = 15
+_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+# Protocols that every build of the tools prints by name; other names depend on the node's /etc/protocols.
+_PRINTED = {"tcp": "tcp", "udp": "udp", "icmp": "icmp", "icmpv6": "ipv6-icmp", "sctp": "sctp", "esp": "esp", "ah": "ah"}
+_NUMBERS = {**{name: str(number) for name, number in PROTOCOLS.items()}, "ipv6-icmp": "58"}
+
+
+def rule_specs(rule: Rule, family: str) -> Iterator[str]:
+    """The rule's specifications for one family, without `-A CHAIN`; several where the kernel needs several."""
+    if family not in rule.families:
+        return
+    sources, destinations = rule.addresses(family)
+    tail = _tail(rule, family)
+    for source in sources or (None,):
+        for destination in destinations or (None,):
+            head = "".join(
+                f"{flag} {value} "
+                for flag, value in (("-s", source), ("-d", destination), ("-i", _arrives(rule)), ("-o", _leaves(rule)))
+                if value is not None
+            )
+            for match in _protocol_matches(rule):
+                yield f"{head}{match}{tail}"
+
+
+def _arrives(rule: Rule) -> Optional[str]:
+    return None if rule.direction == "out" else rule.interface
+
+
+def _leaves(rule: Rule) -> Optional[str]:
+    return rule.interface if rule.direction == "out" else rule.out_interface
+
+
+def _tail(rule: Rule, family: str) -> str:
+    states = ""
+    if rule.states:
+        wanted = {state.upper() for state in rule.states}
+        states = f"-m conntrack --ctstate {','.join(state for state in _CTSTATES if state in wanted)} "
+    target = REJECT[family] if rule.action == "reject" else TARGETS[rule.action]
+    return f'{states}-m comment --comment "{rule.comment}" -j {target}'
+
+
+def _protocol_matches(rule: Rule) -> List[str]:
+    if rule.protocol == ANY:
+        return [""]
+    base = f"-p {_PRINTED.get(rule.protocol) or PROTOCOLS.get(rule.protocol, rule.protocol)} "
+    if rule.icmp_types is not None:
+        module, option = ("icmp", "--icmp-type") if rule.protocol == "icmp" else ("icmp6", "--icmpv6-type")
+        return [f"{base}-m {module} {option} {number} " for number in rule.icmp_types]
+    matches = []
+    for source in _port_chunks(rule.source_ports):
+        for destination in _port_chunks(rule.ports):
+            plain = "".join(
+                f"--{option} {_colon(chunk[0])} "
+                for option, chunk in (("sport", source), ("dport", destination))
+                if chunk is not None and len(chunk) == 1
+            )
+            several = "".join(
+                f"-m multiport --{option} {','.join(_colon(item) for item in chunk)} "
+                for option, chunk in (("sports", source), ("dports", destination))
+                if chunk is not None and len(chunk) > 1
+            )
+            matches.append(f"{base}{f'-m {rule.protocol} {plain}' if plain else ''}{several}")
+    return matches
+
+
+def _colon(ports: PortRange) -> str:
+    return str(ports).replace("-", ":")
+
+
+def _port_chunks(ranges: Optional[Tuple[PortRange, ...]]) -> List[Optional[Tuple[PortRange, ...]]]:
+    """Ranges in groups that one multiport match can hold."""
+    if ranges is None:
+        return [None]
+    chunks: List[List[PortRange]] = [[]]
+    room = MULTIPORT_SLOTS
+    for item in ranges:
+        size = 1 if item.first == item.last else 2
+        if size > room:
+            chunks.append([])
+            room = MULTIPORT_SLOTS
+        chunks[-1].append(item)
+        room -= size
+    return [tuple(chunk) for chunk in chunks]
+
+
+def tokens(line: str) -> List[str]:
+    """The words of one line; a quoted text is one word."""
+    return [quoted.replace('\\"', '"').replace("\\\\", "\\") if quoted or not plain else plain for quoted, plain in _TOKEN.findall(line)]
+
+
+@lru_cache(maxsize=None)
+def canonical(line: str) -> Tuple[str, ...]:
+    """A rule's words in a form that is equal when the rules are, whichever backend and version printed them."""
+    words = tokens(line)
+    result: List[str] = []
+    for index, word in enumerate(words):
+        before = words[index - 1] if index else ""
+        if before in ("-p", "--protocol"):
+            word = _NUMBERS.get(word, word)
+        elif before == "--ctstate":
+            word = ",".join(sorted(word.split(",")))
+        elif before in ("--icmp-type", "--icmpv6-type"):
+            word = word.split("/any")[0]
+        result.append(word)
+    return tuple(result)
+
+
+def same(left: Iterable[str], right: Iterable[str]) -> bool:
+    """Whether two lists of rules say the same in the same order."""
+    left, right = list(left), list(right)
+    return left == right or (len(left) == len(right) and all(a == b or canonical(a) == canonical(b) for a, b in zip(left, right)))
+
+
+def read_table(text: str, table: str) -> Dict[str, List[str]]:
+    """The chains of one table of an iptables-save text, each with its rules in order (without `-A CHAIN `)."""
+    chains: Dict[str, List[str]] = {}
+    inside = False
+    for line in text.splitlines():
+        if line.startswith("*"):
+            inside = line[1:].strip() == table
+        elif not inside or not line or line[0] == "#":
+            continue
+        elif line[0] == ":":
+            chains.setdefault(line[1:].split(" ", 1)[0], [])
+        elif line.startswith("-A "):
+            _flag, chain, spec = line.split(" ", 2) if line.count(" ") > 1 else (*line.split(" ", 1), "")
+            chains.setdefault(chain, []).append(spec)
+    return chains
+
+
+def comment_of(spec: str) -> str:
+    """The comment beside a rule, or an empty string."""
+    words = tokens(spec)
+    return words[words.index("--comment") + 1] if "--comment" in words[:-1] else ""
+
+
+def target_of(spec: str) -> str:
+    """The target or chain that a rule jumps or goes to, or an empty string."""
+    words = tokens(spec)
+    for flag in ("-j", "-g"):
+        if flag in words[:-1]:
+            return words[words.index(flag) + 1]
+    return ""
+
+
+def is_catch_all(spec: str) -> bool:
+    """Whether the rule ends every packet's way: no match but a comment, and a terminal denial."""
+    words = tokens(spec)
+    if target_of(spec) not in ("DROP", "REJECT"):
+        return False
+    matches = {word for word in words if word.startswith("-")} - {"-j", "-m", "--comment", "--reject-with"}
+    return not matches
+
+

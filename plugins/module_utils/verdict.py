@@ -1,0 +1,83 @@
+# Copyright: Contributors to the iks.hardening collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Would this packet pass, and by which rule? Pure and offline, on the same rules that every renderer reads."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Iterable, Optional, Tuple, Union
+
+from .traffic import ANY, IPV4, IPV6, Network, PortRange, Rule
+
+Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
+
+@dataclass(frozen=True)
+class Packet:
+    """The first packet of something, as the kernel's filter table sees it (after DNAT)."""
+
+    direction: str
+    protocol: str
+    source: Address
+    destination: Address
+    interface: str
+    port: Optional[int] = None
+    source_port: Optional[int] = None
+    icmp_type: Optional[int] = None
+    out_interface: Optional[str] = None
+    states: Tuple[str, ...] = ("new",)
+
+    @property
+    def family(self) -> str:
+        return IPV4 if self.destination.version == 4 else IPV6
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`action` is accept, drop, reject or, when no rule decided, return; `rule` is the one that decided."""
+
+    action: str
+    rule: Optional[Rule] = None
+
+
+def decide(rules: Iterable[Rule], packet: Packet) -> Verdict:
+    """The first rule that matches decides."""
+    for rule in rules:
+        if matches(rule, packet):
+            return Verdict(rule.action, rule)
+    return Verdict("return")
+
+
+def matches(rule: Rule, packet: Packet) -> bool:
+    """Whether every field of the rule agrees with the packet."""
+    return (
+        rule.direction == packet.direction
+        and packet.family in rule.families
+        and rule.protocol in (ANY, packet.protocol)
+        and _on(rule.interface, packet.interface)
+        and _on(rule.out_interface, packet.out_interface)
+        and _within(packet.source, rule.sources)
+        and _within(packet.destination, rule.destinations)
+        and _among(packet.port, rule.ports)
+        and _among(packet.source_port, rule.source_ports)
+        and (rule.icmp_types is None or packet.icmp_type in rule.icmp_types)
+        and (rule.states is None or bool(set(rule.states) & set(packet.states)))
+    )
+
+
+def _on(pattern: Optional[str], interface: Optional[str]) -> bool:
+    if pattern is None:
+        return True
+    if interface is None:
+        return False
+    return interface.startswith(pattern[:-1]) if pattern.endswith("+") else interface == pattern
+
+
+def _within(address: Address, networks: Optional[Tuple[Network, ...]]) -> bool:
+    return networks is None or any(net.version == address.version and address in net for net in networks)
+
+
+def _among(port: Optional[int], ranges: Optional[Tuple[PortRange, ...]]) -> bool:
+    return ranges is None or (port is not None and any(port in item for item in ranges))

@@ -1,0 +1,221 @@
+# Copyright: Contributors to the iks.hardening collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each kind of node opens and closes by default, as traffic rules. Pure.
+
+The worker's rules are the 2017 page's default policies (section "Default policy configuration"), said for the node's
+own iptables: pings, kubelet, what kube-proxy forwards, VRRP and the provider's management systems come in on the public
+interface, and nothing else does. The master's and the gateway's follow the same logic.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field, fields
+from typing import Any, Iterable, Mapping, Sequence
+
+from ..module_utils.errors import HardeningError, choices
+from ..module_utils.traffic import ANY, as_list, parse_network, rule_from_dict
+from ..module_utils.traffic_lines import rule_to_line
+
+KINDS = ("worker", "master", "gateway")
+PAGE = "page 2017-09-29 default policies"
+# The first node port and the last, Kubernetes' default --service-node-port-range.
+NODE_PORTS = "30000-32767"
+# RFC 5798 section 5.1.1.2: where VRRP advertisements go.
+VRRP_GROUPS = ("224.0.0.18/32", "ff02::12/128")
+METADATA = "169.254.169.254/32"
+
+
+class ProfileError(HardeningError):
+    """A node whose default ruleset cannot be made; says which variable to set."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user can choose; every field is the role variable `iks_<field>`. Networks are CIDR texts."""
+
+    egress: str = "open"
+    private: str = "open"
+    public_interface: str | None = None
+    private_interface: str | None = None
+    cluster_networks: Sequence[str] = ()
+    management_networks: Sequence[str] = ()
+    operator_networks: Sequence[str] = ()
+    resolvers: Sequence[str] = ()
+    time_servers: Sequence[str] = ()
+    package_mirrors: Sequence[str] = ()
+    apiserver_ports: Sequence[Any] = (443, 6443)
+    etcd_ports: Sequence[Any] = (2379,)
+    node_ports: str = NODE_PORTS
+    provider_management: Sequence[tuple[str, str]] = ()
+    extra_rules: Sequence[Any] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("egress", "private"):
+            if getattr(self, name) not in ("open", "restricted"):
+                raise ProfileError(choices(f"iks_{name}", getattr(self, name), ("open", "restricted")))
+        for name in ("cluster_networks", "management_networks", "operator_networks", "resolvers", "time_servers", "package_mirrors"):
+            for item in getattr(self, name):
+                parse_network(f"iks_{name}", item)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Settings:
+        """Settings from a dictionary; what is None keeps its default, what is unknown is refused."""
+        known = [item.name for item in fields(cls)]
+        for key in options:
+            if key not in known:
+                raise ProfileError(choices("setting", key, known))
+        lists = {item.name for item in fields(cls) if str(item.type).startswith("Sequence")}
+        return cls(**{key: tuple(as_list(value)) if key in lists else value for key, value in options.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Which interface is which. On a node with a single card public and private are the same one."""
+
+    public: str
+    private: str | None
+    single: bool
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any], settings: Settings) -> Shape:
+        """From the user's words, else from the routes (`info` is what firewall_info returned)."""
+        links = info["interfaces"]
+        for option in ("public_interface", "private_interface"):
+            chosen = getattr(settings, option)
+            if chosen is not None and chosen not in links:
+                raise ProfileError(choices(f"iks_{option}", chosen, [name for name in links if name != "lo"]))
+        public = settings.public_interface or next(iter(info["default_interfaces"]), None)
+        if public is None:
+            raise ProfileError("the public interface is unknown, as the node has no default route; set iks_public_interface")
+        cards = [name for name in info["cards"] if name != public]
+        private = settings.private_interface
+        if private is None:
+            candidates = [name for name in cards if any(ipaddress.ip_interface(item).is_private for item in links[name])]
+            private = candidates[0] if len(candidates) == 1 else None
+        return cls(public, private, single=not cards or private == public)
+
+
+@dataclass
+class _Rules:
+    """Collects rules; names come out unique, and networks are split by family only where a rule needs it."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, name: str, reason: str, direction: str = "in", protocol: str = ANY, **more: Any) -> None:
+        data = {key: value for key, value in more.items() if value is not None}
+        rule = rule_from_dict({"name": name, "direction": direction, "action": "accept", "protocol": protocol, "reason": reason, **data})
+        self.lines.append(rule_to_line(rule))
+
+
+def node_ruleset(kind: str, info: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """The default ruleset of a node: `{"rules": [lines], "defaults": [...], "notes": [...]}`.
+
+    `info` is a firewall_info result. Raises HardeningError.
+    """
+    if kind not in KINDS:
+        raise ProfileError(choices("kind of node", kind, KINDS))
+    shape = Shape.of(info, settings)
+    rules, notes = _Rules(), []
+    _incoming(rules, kind, info, shape, settings)
+    defaults: list[dict[str, str]] = [{"direction": "in", "interface": shape.public}]
+    restricted = settings.egress == "restricted"
+    if restricted:
+        notes += _outgoing(rules, "out", info, shape, settings)
+        defaults.append({"direction": "out", "interface": shape.public})
+    if kind == "gateway":
+        defaults.append({"direction": "forward", "interface": shape.public})
+        if restricted:
+            _outgoing(rules, "forward", info, shape, settings)
+            defaults.append({"direction": "forward", "out_interface": shape.public})
+    if settings.private == "restricted":
+        _private(rules, shape, settings)
+        if not shape.single:
+            defaults += [{"direction": way, "interface": str(shape.private)} for way in ("in", "out")]
+    user = [rule_to_line(rule_from_dict(item)) if isinstance(item, Mapping) else str(item) for item in settings.extra_rules]
+    return {"rules": user + rules.lines, "defaults": defaults, "notes": notes, "public": shape.public, "private": shape.private}
+
+
+def _incoming(rules: _Rules, kind: str, info: Mapping[str, Any], shape: Shape, settings: Settings) -> None:
+    public = shape.public
+    if settings.management_networks:
+        rules.add("management-ssh", "SSH from iks_management_networks, on any interface", protocol="tcp", sources=settings.management_networks, ports=[22])
+    if shape.single:
+        if not settings.cluster_networks:
+            raise ProfileError(
+                f"the node has one interface, {public}, and nothing says which of its traffic is private; set iks_cluster_networks "
+                "to the networks of the cluster's nodes, and iks_management_networks to where SSH comes from"
+            )
+        rules.add("cluster-in", "iks_cluster_networks count as private on a single interface", sources=settings.cluster_networks, interface=public)
+    rules.add("ping", f"{PAGE}: allow-icmp", protocol="icmp", interface=public)
+    rules.add("ping6", f"{PAGE}: allow-icmp, said for IPv6", protocol="icmpv6", interface=public, icmp_types=[128, 129])
+    if kind != "gateway":
+        rules.add("kubelet", f"{PAGE}: allow-kubelet-port", protocol="tcp", ports=[10250], interface=public)
+        rules.add("services", f"{PAGE}: allow-node-port-dnat", states=["dnat"], interface=public)
+        if info["kube_proxy"] == "ipvs":
+            for protocol in ("tcp", "udp"):
+                rules.add(f"node-ports-{protocol}", f"{PAGE}: allow-node-port-dnat; IPVS does no DNAT before INPUT", protocol=protocol,
+                          ports=[settings.node_ports], interface=public)  # fmt: skip
+    if kind == "master":
+        sources = settings.operator_networks or ANY
+        rules.add("apiserver", "kubectl and the workers reach the API server", protocol="tcp", ports=settings.apiserver_ports,
+                  sources=[*settings.operator_networks, *settings.cluster_networks] if settings.operator_networks else sources, interface=public)  # fmt: skip
+        peers = [*settings.operator_networks, *settings.cluster_networks]
+        if peers:
+            rules.add("etcd", "calicoctl and the cluster's nodes reach etcd", protocol="tcp", ports=settings.etcd_ports, sources=peers, interface=public)
+    rules.add("vrrp", f"{PAGE}: allow-vrrp", protocol="vrrp", interface=public)
+    by_reason: dict[str, list[str]] = {}
+    for network, reason in settings.provider_management:
+        by_reason.setdefault(reason, []).append(network)
+    for number, (reason, networks) in enumerate(by_reason.items(), 1):
+        rules.add(f"provider-{number}", f"{PAGE}: allow-sys-mgmt; {reason}", sources=networks, interface=public)
+
+
+def _outgoing(rules: _Rules, direction: str, info: Mapping[str, Any], shape: Shape, settings: Settings) -> list[str]:
+    """What every node needs besides the region's ports; notes about what could not be opened."""
+    notes = []
+    where = {"out_interface": shape.public} if direction == "forward" else {"interface": shape.public}
+    prefix = "" if direction == "out" else "forward-"
+    resolvers = settings.resolvers or [item for item in info["resolvers"] if "%" not in item]
+    servers = settings.time_servers or info["time_servers"]
+    for protocol in ("udp", "tcp"):
+        if resolvers:
+            rules.add(f"{prefix}dns-{protocol}", "the node's name servers", direction, protocol, ports=[53], destinations=resolvers, **where)
+    if servers:
+        rules.add(f"{prefix}ntp", "the node's time servers", direction, "udp", ports=[123], destinations=servers, **where)
+    elif info["time_server_names"]:
+        notes.append(f"time servers {', '.join(info['time_server_names'])} have no known address and stay closed; set iks_time_servers")
+    if settings.package_mirrors:
+        rules.add(f"{prefix}mirrors", "iks_package_mirrors", direction, "tcp", ports=[80, 443], destinations=settings.package_mirrors, **where)
+    if direction == "out":
+        rules.add("metadata", "the provider's metadata service", direction, "tcp", ports=[80], destinations=[METADATA], **where)
+        rules.add("vrrp-out", f"{PAGE}: allow-vrrp, the node's own advertisements", direction, "vrrp", destinations=list(VRRP_GROUPS), **where)
+    if settings.cluster_networks:
+        rules.add(f"{prefix}cluster-out", "the cluster's own networks", direction, destinations=settings.cluster_networks, **where)
+    return notes
+
+
+def _private(rules: _Rules, shape: Shape, settings: Settings) -> None:
+    """Page step 5: the private interface too is closed, but for the cluster itself; the region's ranges are a ruleset of their own."""
+    if shape.single:
+        return
+    if shape.private is None:
+        raise ProfileError("iks_private is restricted, but which interface is private is not clear from the routes; set iks_private_interface")
+    if not settings.cluster_networks:
+        raise ProfileError("iks_private is restricted, but iks_cluster_networks is empty: the nodes would lose each other; set it")
+    rules.add("private-cluster-in", "the cluster's nodes on the private network", sources=settings.cluster_networks, interface=shape.private)
+    rules.add("private-cluster-out", "the cluster's nodes on the private network", "out", destinations=settings.cluster_networks, interface=shape.private)
+    rules.add("private-ping", "pings on the private network", protocol="icmp", interface=shape.private)
+    if settings.management_networks:
+        rules.add("private-management-out", "answers and probes to iks_management_networks", "out", destinations=settings.management_networks,
+                  interface=shape.private)  # fmt: skip
+
+
+def check_peers(shape_single: bool, settings: Settings, addresses: Iterable[str]) -> None:
+    """On a single-interface node every other node's address has to count as private."""
+    networks = [ipaddress.ip_network(item) for item in settings.cluster_networks]
+    for address in addresses if shape_single else ():
+        host = ipaddress.ip_address(address)
+        if not any(net.version == host.version and host in net for net in networks):
+            raise ProfileError(f"iks_cluster_networks does not hold {address}, the address of another node; add {address}/{host.max_prefixlen}")
