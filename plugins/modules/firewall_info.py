@@ -99,6 +99,7 @@ time_server_names:
 """
 
 import os
+from importlib.util import find_spec
 from typing import Dict, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
@@ -146,7 +147,10 @@ def run(module: AnsibleModule) -> Dict[str, object]:
     return {
         "backend": backend.name,
         "backend_finding": finding,
-        "installed": {name: find_program(name) is not None for name in ("iptables", "ipset", "nft")},
+        "installed": {
+            **{name: find_program(name) is not None for name in ("iptables", "ipset", "nft")},
+            "python_apt": find_spec("apt_pkg") is not None,
+        },
         "interfaces": links,
         "default_interfaces": node_facts.default_interfaces(
             node_facts.read_text("/proc/net/route"), node_facts.read_text("/proc/net/ipv6_route")

@@ -175,7 +175,8 @@ def _incoming(rules: _Rules, kind: str, info: Mapping[str, Any], shape: Shape, s
 def _outgoing(rules: _Rules, direction: str, info: Mapping[str, Any], shape: Shape, settings: Settings) -> list[str]:
     """What every node needs besides the region's ports; notes about what could not be opened."""
     notes = []
-    where = {"out_interface": shape.public} if direction == "forward" else {"interface": shape.public}
+    # A node's own lookups may leave by either interface; what is forwarded is closed only towards the public one.
+    where = {"out_interface": shape.public} if direction == "forward" else {}
     prefix = "" if direction == "out" else "forward-"
     resolvers = settings.resolvers or [item for item in info["resolvers"] if "%" not in item]
     servers = settings.time_servers or info["time_servers"]

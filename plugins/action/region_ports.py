@@ -1,0 +1,53 @@
+# Copyright: Contributors to the iks.hardening collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action plugin: region_ports reads the catalogue on the controller and hands the node finished rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ..module_utils.errors import HardeningError
+from ..module_utils.region_arguments import ARGUMENTS
+from ..module_utils.traffic import rule_from_dict
+from ..module_utils.traffic_lines import rule_to_line
+
+# Options of the ruleset itself; all others describe the region.
+_RULESET = ("name", "priority", "state")
+
+
+class ActionModule(ActionBase):
+    """Rules on the controller, node_firewall on the node."""
+
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        _validated, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        rules: list[str] = []
+        if options["state"] != "absent":
+            try:
+                rules = self._rules({key: value for key, value in options.items() if key not in _RULESET})
+            except HardeningError as error:
+                raise AnsibleActionFail(f"{error}. Nothing was changed") from error
+        if options["state"] == "rendered":
+            return {**result, "changed": False, "rules": rules}
+        arguments = {key: options[key] for key in _RULESET} | {"rules": "\n".join(rules)}
+        done = self._execute_module("iks.hardening.node_firewall", module_args=arguments, task_vars=task_vars)
+        return {**result, **done, "rules": rules}
+
+    def _rules(self, options: dict[str, Any]) -> list[str]:
+        # Late: netaddr is only needed here, and its absence is reported by what needs it.
+        from ..plugin_utils.region_rules import RegionRequest, region_rules
+        from ..plugin_utils.catalogue import load_catalogue
+
+        catalogue = load_catalogue(options.pop("catalogue"), self._overlay(options.pop("overlay")))
+        request = RegionRequest.from_options(options)
+        return [rule_to_line(rule_from_dict(rule)) for rule in region_rules(catalogue, request)]
+
+    def _overlay(self, overlay: Any) -> Any:
+        """A file is looked for as Ansible looks for files: beside the role and the playbook."""
+        return self._find_needle("files", overlay) if isinstance(overlay, str) else overlay

@@ -1,0 +1,141 @@
+#!/usr/bin/python
+# Copyright: Contributors to the iks.hardening collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: what a region requires, as a ruleset. The work is done by the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: region_ports
+short_description: Open what a cloud region requires
+version_added: 0.1.0
+author: Contributors to the iks.hardening collection
+description:
+  - Makes the rules of a region from the catalogue, on the controller, and puts them on the node as a ruleset of its own
+    with M(iks.hardening.node_firewall). On a worker they are about what leaves it, on a Linux gateway about what it forwards.
+  - The ruleset only opens. What is not opened is closed by the ruleset that holds the default verdict.
+options:
+  regions:
+    description: Regions of the cluster, by any name that people use (V(us-south), V(US South), V(dal10)).
+    type: list
+    elements: str
+    default: []
+  locations:
+    description:
+      - Locations in use, for the private ranges of the page's step 5.
+      - The masters of all locations of a region are opened in any case.
+    type: list
+    elements: str
+    default: []
+  services:
+    description: Which services are opened.
+    type: list
+    elements: str
+    choices: [master, registry, monitoring, logging, private]
+    default: [master, registry, private]
+  catalogue:
+    description: Date of the catalogue.
+    type: str
+    default: "2017-09-29"
+  overlay:
+    description: A file on the controller, or a dictionary, that is laid over the catalogue.
+    type: raw
+  worker_addresses:
+    description: Public addresses of the workers (the page's step 1).
+    type: list
+    elements: str
+    default: []
+  load_balancers:
+    description: Load balancers to open from outside (step 6), each with C(address), C(port) and C(protocol).
+    type: list
+    elements: dict
+    default: []
+  ingress:
+    description: Ingress controllers to open from outside (step 7), each with C(address) and C(port) 80 or 443.
+    type: list
+    elements: dict
+    default: []
+  operator_networks:
+    description: Networks of operators that run kubectl and calicoctl from behind the gateway.
+    type: list
+    elements: str
+    default: []
+  point:
+    description: Where the rules are enforced.
+    type: str
+    choices: [worker, gateway]
+    default: worker
+  name:
+    description: Name of the ruleset.
+    type: str
+    default: region
+  priority:
+    description: Place among the rulesets, 0 to 999; the lowest is asked first.
+    type: int
+    default: 500
+  state:
+    description: V(present) and V(absent) change the node; V(rendered) only returns the rules, without a connection to it.
+    type: str
+    choices: [present, absent, rendered]
+    default: present
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode and return changed status prediction without modifying the target.
+  diff_mode:
+    support: full
+    description: Returns the rules of ours before and after.
+  platform:
+    support: full
+    platforms: linux
+    description: Target platform.
+requirements:
+  - netaddr and PyYAML on the controller
+  - iptables on the target
+seealso:
+  - module: iks.hardening.node_firewall
+  - plugin: iks.hardening.region_rules
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+- name: Open what us-south requires
+  iks.hardening.region_ports:
+    regions: [us-south]
+    worker_addresses: [203.0.113.11, 203.0.113.12]
+"""
+
+RETURN = r"""
+rules:
+  description: The rules, one line each.
+  returned: always
+  type: list
+  elements: str
+before:
+  description: Our rules before the task, a list of C(-A) lines for each family.
+  returned: when the node was looked at
+  type: dict
+after:
+  description: Our rules after the task.
+  returned: when the node was looked at
+  type: dict
+commands:
+  description: What was (in check mode - would be) given to C(iptables-restore --noflush), for each family that changes.
+  returned: when the node was looked at
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.iks.hardening.plugins.module_utils.region_arguments import ARGUMENTS
+
+
+def main() -> None:
+    """Reached only when somebody runs the module without its action plugin."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module.fail_json(msg="region_ports reads the catalogue on the controller; run it as a task, not as a bare module. Nothing was changed")
+
+
+if __name__ == "__main__":
+    main()
