@@ -1,0 +1,141 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's command line: python -m tests.lab up|down|status|ssh|run|reboot|inventory|probe|build."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from . import lab as labs
+from . import node as nodes
+from . import ssh
+from .lab import Lab
+from .recipe import SUITES, Recipe
+from .rootfs import image_for
+from .state import existing_ids, load, resolve_id
+from .system import LabError, say
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    try:
+        return int(options.run(options) or 0)
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except (KeyError, ValueError) as error:
+        print(f"lab: {error.args[0]}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("lab: interrupted; python -m tests.lab down removes what is there", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def verb(name: str, function: object, summary: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=summary, description=summary)
+        sub.add_argument("--id", help="lab id, 0 to 99, or auto for a free one (default: IKS_LAB_ID, else this checkout's own)")
+        sub.set_defaults(run=function)
+        return sub
+
+    sub = verb("up", _up, "start a lab, or what is missing of it")
+    sub.add_argument("--nodes", help="only these, separated by commas (default: all six)")
+    sub.add_argument("--suite", choices=SUITES, default=os.environ.get("IKS_LAB_SUITE", "bookworm"), help="Debian release")
+    sub.add_argument("--no-kube", action="store_true", help="no pods and no kube-proxy rules on the workers")
+    sub = verb("down", _down, "end a lab and remove every trace of it")
+    sub.add_argument("--all", action="store_true", help="every lab of this machine")
+    sub = verb("status", _status, "show what runs")
+    sub.add_argument("--json", action="store_true", help="for programs")
+    sub = verb("ssh", _ssh, "log in on a node, or run a command there, over SSH")
+    sub.add_argument("--user", default="root")
+    sub.add_argument("node")
+    sub.add_argument("command", nargs=argparse.REMAINDER)
+    sub = verb("run", _run, "run a command as root in a node, past its network")
+    sub.add_argument("node", help="a node, or controller for the lab's own namespace")
+    sub.add_argument("command", nargs=argparse.REMAINDER)
+    sub = verb("reboot", _reboot, "reboot a node and wait for it")
+    sub.add_argument("--power-cut", action="store_true", help="without shutting down")
+    sub.add_argument("node")
+    sub = verb("inventory", _inventory, "print an Ansible inventory of the running lab")
+    sub.add_argument("--format", choices=("yaml", "json"), default="yaml")
+    sub.add_argument("--user", default="iks", help="iks (with become) or root")
+    sub.add_argument("--output", type=Path, help="write to this file instead")
+    sub = verb("build", _build, "make the root file system now and print where it lies")
+    sub.add_argument("--suite", choices=SUITES, default="bookworm")
+    return parser
+
+
+def _up(options: argparse.Namespace) -> None:
+    names = [name for name in (options.nodes or "").split(",") if name] or None
+    lab = labs.up(resolve_id(options.id), names=names, suite=options.suite, kube=not options.no_kube)
+    print(lab.lab_id)
+
+
+def _down(options: argparse.Namespace) -> None:
+    if options.all:
+        ended = labs.down_all()
+        say(f"ended: {', '.join(map(str, ended)) or 'nothing was there'}")
+        return
+    lab_id = resolve_id(options.id)
+    say(f"lab {lab_id} is gone" if labs.down(lab_id) else f"lab {lab_id}: nothing was there")
+
+
+def _status(options: argparse.Namespace) -> int:
+    found = []
+    for lab_id in [resolve_id(options.id)] if options.id else existing_ids():
+        state = load(lab_id)
+        running = {name: nodes.leader(state, name) for name in state.nodes} if state else {}
+        found.append({"id": lab_id, "ready": bool(state and state.ready), "owner": state.owner if state else None,
+                      "suite": state.suite if state else None, "nodes": running})
+    if options.json:
+        print(json.dumps(found, indent=1))
+    for entry in [] if options.json else found:
+        print(f"lab {entry['id']}: {'up' if entry['ready'] else 'half made'}, {entry['suite']}, of {entry['owner']}")
+        for name, pid in dict(entry["nodes"]).items():
+            print(f"  {name:9} {'pid ' + str(pid) if pid else 'not running':14} {labs.topology(lab_id).node(name).ssh_address}")
+    return 0 if found else 1
+
+
+def _words(command: list[str]) -> list[str]:
+    return command[1:] if command[:1] == ["--"] else command
+
+
+def _ssh(options: argparse.Namespace) -> None:
+    lab = Lab(resolve_id(options.id))
+    argv = [*ssh.command(lab, options.node, options.user), *_words(options.command)]
+    os.execvp(argv[0], argv)
+
+
+def _run(options: argparse.Namespace) -> None:
+    lab = Lab(resolve_id(options.id))
+    words = _words(options.command) or ["/bin/bash"]
+    argv = [*([*("nsenter", f"--net={lab.netns}")] if options.node == "controller" else lab.enter_command(options.node)), *words]
+    os.execvp(argv[0], argv)
+
+
+def _reboot(options: argparse.Namespace) -> None:
+    lab = Lab(resolve_id(options.id))
+    (lab.power_cut if options.power_cut else lab.reboot)(options.node)
+
+
+def _inventory(options: argparse.Namespace) -> None:
+    data = ssh.inventory(Lab(resolve_id(options.id)), user=options.user)
+    text = json.dumps(data, indent=2) + "\n" if options.format == "json" else yaml.safe_dump(data, sort_keys=False, width=200)
+    if options.output:
+        options.output.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+
+
+def _build(options: argparse.Namespace) -> None:
+    print(image_for(Recipe(suite=options.suite)).folder)
