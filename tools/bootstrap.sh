@@ -83,8 +83,9 @@ find_python() {
   for candidate in ${PYTHON:+"$PYTHON"} python3 /usr/bin/python3 python3.13 python3.12 python3.11 python3.10 \
       "$HOME"/.pyenv/versions/3.1[0-9]*/bin/python3; do
     if serves "$candidate"; then
-      # The real binary: a shim of a version manager means something else in another directory.
-      "$candidate" -c 'import sys; print(sys.executable)'
+      # The real binary: a version manager's shim means something else in another directory, and python3 may be the
+      # very .venv that is to be made anew.
+      "$candidate" -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))'
       return 0
     fi
   done
