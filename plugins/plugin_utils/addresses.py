@@ -23,6 +23,7 @@ _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:/[0-9]{1,3})?", re.ASCII)
 _OCTAL = re.compile(r"(?:^|[./])0[0-9]", re.ASCII)
 # The widest network that can be one provider's block of masters; anything wider is a slip (0.0.0.0/0 above all).
 WIDEST = {4: 16, 6: 32}
+PRIVATE_USE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 
 
 class AddressError(HardeningError):
@@ -42,13 +43,17 @@ def network(value: object) -> str:
     """The canonical form of a network or of one address (`/32`, `/128`). Raises AddressError."""
     lib = _netaddr()
     if not isinstance(value, str):
-        raise AddressError(f"{value!r} is not an address; write it as text, for example 169.46.7.238 or 168.1.45.160/27")
+        raise AddressError(
+            f"{value!r} is not an address; write it as text, for example 169.46.7.238 or 168.1.45.160/27"
+        )
     if not value.isascii():
         raise AddressError(f"{value!r} has characters that are not ASCII; write the digits 0-9")
     if not (_IPV4.fullmatch(value) or _IPV6.fullmatch(value)):
         raise AddressError(f"{value!r} is not an IPv4 or IPv6 address or network; host names are not resolved")
     if ":" not in value and _OCTAL.search(value):
-        raise AddressError(f"{value!r} has a leading zero, which some programs read as octal; write the plain decimal number")
+        raise AddressError(
+            f"{value!r} has a leading zero, which some programs read as octal; write the plain decimal number"
+        )
     try:
         net = lib.IPNetwork(value)
     except (lib.AddrFormatError, ValueError):
@@ -80,7 +85,11 @@ def endpoint(value: object) -> str:
 
 
 def _unicast(value: object, net) -> None:  # type: ignore[no-untyped-def]
-    unusable = {"unspecified": int(net.ip) == 0, "a loopback address": net.ip.is_loopback(), "a multicast address": net.ip.is_multicast()}
+    unusable = {
+        "unspecified": int(net.ip) == 0,
+        "a loopback address": net.ip.is_loopback(),
+        "a multicast address": net.ip.is_multicast(),
+    }
     for what, found in unusable.items():
         if found:
             raise AddressError(f"{value!r} is {what}, never a peer across the network")
@@ -89,7 +98,7 @@ def _unicast(value: object, net) -> None:  # type: ignore[no-untyped-def]
 
 
 def merge(networks: Iterable[str]) -> list[str]:
-    """The same addresses in as few networks as possible, sorted. For one rule only: beyond it a reason would be lost."""
+    """The same addresses in as few networks as possible, sorted. Only within one rule, where no reason is lost."""
     return [str(net) for net in _netaddr().cidr_merge(list(networks))]
 
 
@@ -102,3 +111,8 @@ def inside(net: str, blocks: Iterable[str]) -> bool:
     """Whether a network lies in one of the blocks as a whole."""
     lib = _netaddr()
     return any(lib.IPNetwork(net) in lib.IPNetwork(block) for block in blocks)
+
+
+def is_private(net: str) -> bool:
+    """Whether a network is for private use (RFC 1918, RFC 6598, RFC 4193)."""
+    return inside(net, PRIVATE_USE)

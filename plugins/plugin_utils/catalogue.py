@@ -12,7 +12,7 @@ import hashlib
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping
 
 from .addresses import network
 from .catalogue_model import (
@@ -63,11 +63,17 @@ def load_catalogue(version: object = None, overlay: Any = None, directory: Path 
 def _catalogue(directory: Path, version: str) -> Catalogue:
     name = f"regions-{version}.yml"
     reader, doc = _open(directory, name, f"page {version}", "regions", version, ("steps", "regions", "services"))
-    services = reader.mapping(doc.get("services", {}), "services", ("master", *ENDPOINT_SERVICES, "private", "management"), ("master",))
+    services = reader.mapping(
+        doc.get("services", {}), "services", ("master", *ENDPOINT_SERVICES, "private", "management"), ("master",)
+    )
     steps = {key: str(value) for key, value in reader.mapping(doc.get("steps", {}), "steps", _STEPS).items()}
     regions = reader.regions(doc.get("regions", {}), "regions")
     _check_regions(reader, regions)
-    held = {key: reader.service(key, services[key], f"services.{key}") for key in ("master", *ENDPOINT_SERVICES) if key in services}
+    held = {
+        key: reader.service(key, services[key], f"services.{key}")
+        for key in ("master", *ENDPOINT_SERVICES)
+        if key in services
+    }
     _check_services(reader, held, regions)
     private = _private(reader, services["private"]) if "private" in services else None
     management = _management(reader, services["management"]) if "management" in services else None
@@ -91,7 +97,9 @@ def _catalogue(directory: Path, version: str) -> Catalogue:
 def load_ranges(version: str, directory: Path = DIRECTORY) -> Ranges:
     """A dated list of the provider's networks. Raises CatalogueError."""
     origin = f"IP ranges {version}"
-    reader, doc = _open(directory, f"ranges-{version}.yml", origin, "ranges", version, ("private_blocks", "private_tables", "tables"))
+    reader, doc = _open(
+        directory, f"ranges-{version}.yml", origin, "ranges", version, ("private_blocks", "private_tables", "tables")
+    )
     blocks = reader.items(doc.get("private_blocks", []), "private_blocks", network)
     private = reader.items(doc.get("private_tables", []), "private_tables", str)
     tables = {
@@ -122,7 +130,12 @@ def _open(
     for key, wanted in (("schema", SCHEMA), ("kind", kind), ("version", version)):
         if doc.get(key) != wanted:
             reader.fail(key, doc.get(key), f"{doc.get(key)!r} where {wanted!r} is expected")
-    source = reader.mapping(doc.get("source", {}), "source", ("repository", "path", "commit", "date", "note"), ("repository", "path", "date"))
+    source = reader.mapping(
+        doc.get("source", {}),
+        "source",
+        ("repository", "path", "commit", "date", "note"),
+        ("repository", "path", "date"),
+    )
     if not _VERSION.fullmatch(str(source.get("date"))):
         reader.fail("source.date", source.get("date"), f"{source.get('date')!r} is not a date such as 2017-09-29")
     reader.text(doc.get("title"), "title")
@@ -140,7 +153,9 @@ def _verified(directory: Path, name: str) -> str:
     known = {line.split()[1]: line.split()[0] for line in sums.splitlines() if len(line.split()) == 2}
     found = hashlib.sha256(data).hexdigest()
     if name not in known:
-        raise CatalogueError(f"{label}: has no line in {directory.name}/{CHECKSUMS}; your own data belongs in an overlay")
+        raise CatalogueError(
+            f"{label}: has no line in {directory.name}/{CHECKSUMS}; your own data belongs in an overlay"
+        )
     if found != known[name]:
         raise CatalogueError(
             f"{label}: sha256 is {found}, but {CHECKSUMS} says {known[name]}: the file was changed or damaged; "

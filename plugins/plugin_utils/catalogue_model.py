@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Mapping, Optional
+from typing import Mapping
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError
 
@@ -32,8 +32,8 @@ class Defect:
     value: str
     problem: str
     decision: str
-    used: Optional[str] = None
-    note: Optional[str] = None
+    used: str | None = None
+    note: str | None = None
 
     def __str__(self) -> str:
         used = f" by {self.used}" if self.used else ""
@@ -132,8 +132,8 @@ class Catalogue:
     steps: Mapping[str, str]
     regions: tuple[Region, ...]
     services: Mapping[str, Service]
-    private: Optional[PrivateNetworks]
-    management: Optional[Management]
+    private: PrivateNetworks | None
+    management: Management | None
     ranges: tuple[Ranges, ...]
     defects: tuple[Defect, ...] = ()
     dropped: tuple[str, ...] = ()
@@ -158,7 +158,10 @@ class Catalogue:
         for region in self.regions:
             if wanted in region.names or wanted in region.locations:
                 return region
-        known = [*(region.key for region in self.regions), *(place for region in self.regions for place in region.locations)]
+        known = [
+            *(region.key for region in self.regions),
+            *(place for region in self.regions for place in region.locations),
+        ]
         raise CatalogueError(unknown(f"catalogue {self.version}: region or location", name, known))
 
     def lists(self, named: tuple[str, ...]) -> tuple[Ranges, ...]:
@@ -169,7 +172,9 @@ class Catalogue:
     def has_location(self, name: str) -> bool:
         """Whether a private range is known for a location."""
         private = self.private
-        return private is not None and any(name in source.tables.get(private.table, {}) for source in self.lists(private.ranges))
+        return private is not None and any(
+            name in source.tables.get(private.table, {}) for source in self.lists(private.ranges)
+        )
 
     def private_ranges(self, location: str) -> tuple[tuple[str, ...], Ranges]:
         """A location's networks, with the list that printed them: the first named one that has it.
@@ -185,10 +190,11 @@ class Catalogue:
                 return networks, source
         lists = ", ".join(source.version for source in sources) or "none"
         raise CatalogueError(
-            f"catalogue {self.version}: location {location} is in use, but has no private range in the address lists ({lists}); "
+            f"catalogue {self.version}: location {location} is in use, but has no private range in "
+            f"the address lists ({lists}); "
             f"add it with an overlay: ranges: {{{self.private.table}: {{{location}: [...]}}}}"
         )
 
-    def with_(self, **changes: object) -> "Catalogue":
+    def with_(self, **changes: object) -> Catalogue:
         """A copy with changes."""
         return replace(self, **changes)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping
 
-from .addresses import network
+from .addresses import PRIVATE_USE, network
 from .catalogue_model import (
     ENDPOINT_SERVICES,
     Catalogue,
@@ -31,9 +31,7 @@ from .names import unknown
 _KEYS = ("title", "regions", *ENDPOINT_SERVICES, "ranges", "private_blocks", "drop")
 _DROP = ("regions", "services", "endpoints")
 # A private network of the user's own lies in one of these, or in one that the overlay adds with `private_blocks`.
-PRIVATE_BLOCKS = (
-    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "161.26.0.0/16", "166.8.0.0/14", "fc00::/7",
-)  # fmt: skip
+PRIVATE_BLOCKS = (*PRIVATE_USE, "161.26.0.0/16", "166.8.0.0/14")
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,9 @@ def read_overlay(overlay: Any) -> Overlay:
     if "title" in data:
         reader.origin = f"overlay {reader.text(data['title'], 'title')}"
     if len(reader.origin.encode("utf-8")) > 60:
-        reader.fail("title", reader.origin, f"{reader.origin!r} is longer than 60 bytes; it goes into the reason of every rule")
+        reader.fail(
+            "title", reader.origin, f"{reader.origin!r} is longer than 60 bytes; it goes into the reason of every rule"
+        )
     blocks = PRIVATE_BLOCKS + reader.items(data.get("private_blocks", []), "private_blocks", network, empty=True)
     drop = reader.mapping(data.get("drop", {}), "drop", _DROP)
     found = Overlay(
@@ -75,7 +75,8 @@ def read_overlay(overlay: Any) -> Overlay:
         regions=reader.regions(data.get("regions", {}), "regions"),
         endpoints={key: reader.endpoints(data[key], key) for key in ENDPOINT_SERVICES if key in data},
         ranges={
-            key: reader.table(table, f"ranges.{key}", blocks) for key, table in reader.mapping(data.get("ranges", {}), "ranges").items()
+            key: reader.table(table, f"ranges.{key}", blocks)
+            for key, table in reader.mapping(data.get("ranges", {}), "ranges").items()
         },
         drop={key: reader.items(listed, f"drop.{key}", str) for key, listed in drop.items()},
     )
@@ -134,7 +135,7 @@ def _drop(reader: Reader, catalogue: Catalogue, overlay: Overlay) -> Catalogue:
 
 
 def _region(present: Region, change: Region) -> Region:
-    """Locations that the change names get its addresses; the others of a group that the source prints together keep theirs."""
+    """Named locations get the change's addresses; the others of a group that is printed together keep theirs."""
     named = set(change.locations)
     groups: list[MasterGroup] = []
     for group in present.masters:
@@ -152,7 +153,9 @@ def _region(present: Region, change: Region) -> Region:
 
 def _service(reader: Reader, present: Service | None, name: str, endpoints: tuple[Endpoint, ...]) -> Service:
     if present is None:
-        reader.fail(name, name, f"this version of the catalogue has no ports for {name}; choose a version that offers it")
+        reader.fail(
+            name, name, f"this version of the catalogue has no ports for {name}; choose a version that offers it"
+        )
         return Service(name, (), ())
     hosts = {item.host: item for item in (*present.endpoints, *endpoints)}
     return replace(present, endpoints=tuple(hosts.values()))
@@ -163,7 +166,9 @@ def _ranges(reader: Reader, catalogue: Catalogue, overlay: Overlay) -> tuple[Ran
     if not overlay.ranges:
         return catalogue.ranges
     private: PrivateNetworks | None = catalogue.private
-    tables = sorted({*(name for source in catalogue.ranges for name in source.tables), *([private.table] if private else [])})
+    tables = sorted(
+        {*(name for source in catalogue.ranges for name in source.tables), *([private.table] if private else [])}
+    )
     for name in overlay.ranges:
         if name not in tables:
             reader.fail(f"ranges.{name}", name, unknown("table", name, tables))

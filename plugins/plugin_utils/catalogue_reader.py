@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Callable, Mapping
 
 import yaml
 
@@ -15,7 +15,17 @@ from ansible_collections.iks.hardening.plugins.module_utils.errors import Harden
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import parse_ports
 
 from . import addresses
-from .catalogue_model import ENDPOINT_SERVICES, PRIVATE, PUBLIC, CatalogueError, Defect, Endpoint, MasterGroup, Region, Service
+from .catalogue_model import (
+    ENDPOINT_SERVICES,
+    PRIVATE,
+    PUBLIC,
+    CatalogueError,
+    Defect,
+    Endpoint,
+    MasterGroup,
+    Region,
+    Service,
+)
 from .names import nearest_first
 
 _KEY = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", re.ASCII)
@@ -38,7 +48,7 @@ class Problem:
 
 
 class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
-    """Every scalar stays the text that was written (no octal, no dates, no 22:25 = 1345), and no key may stand twice."""
+    """Every scalar stays the text that was written (no octal, dates, 22:25 = 1345); no key may stand twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -52,7 +62,7 @@ class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[mi
 def parse_yaml(label: str, text: str) -> Any:
     """The document of a catalogue or an overlay file. Raises CatalogueError."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  a BaseLoader constructs nothing but text
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
@@ -75,13 +85,20 @@ class Reader:
         kept = {(defect.place, defect.value) for defect in defects if defect.decision == "kept"}
         found = {(problem.place, problem.value) for problem in self.problems if not problem.fatal}
         open_ = [problem for problem in self.problems if problem.fatal or (problem.place, problem.value) not in kept]
-        stale = [defect for defect in defects if defect.decision == "kept" and (defect.place, defect.value) not in found]
+        stale = [
+            defect for defect in defects if defect.decision == "kept" and (defect.place, defect.value) not in found
+        ]
         lines = [f"{self.label}: {problem.place}: {problem.text}" for problem in open_]
-        lines += [f"{self.label}: defects: {item.place}: {item.value} has no such problem (any more); remove the entry" for item in stale]
+        lines += [
+            f"{self.label}: defects: {item.place}: {item.value} has no such problem (any more); remove the entry"
+            for item in stale
+        ]
         if lines:
             raise CatalogueError("\n".join(lines))
 
-    def mapping(self, value: object, place: str, known: Optional[tuple[str, ...]] = None, needed: tuple[str, ...] = ()) -> dict[str, Any]:
+    def mapping(
+        self, value: object, place: str, known: tuple[str, ...] | None = None, needed: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
         """A mapping with known keys only; a problem and an empty one otherwise."""
         if not isinstance(value, Mapping):
             self.fail(place or "top", value, f"{_kind(value)} where keys and values are expected")
@@ -172,7 +189,9 @@ class Reader:
                     title=self.text(data["title"], f"{here}.title") if "title" in data else "",
                     aliases=self.items(data.get("aliases", []), f"{here}.aliases", str, empty=True),
                     masters=self.masters(data["masters"], f"{here}.masters") if "masters" in data else (),
-                    private_locations=self.locations(data.get("private_locations", []), f"{here}.private_locations", empty=True),
+                    private_locations=self.locations(
+                        data.get("private_locations", []), f"{here}.private_locations", empty=True
+                    ),
                 )
             )
         return tuple(found)
@@ -216,7 +235,9 @@ class Reader:
             found[location] = self.items(listed, here, addresses.network)
             for net in found[location]:
                 if blocks and not addresses.inside(net, blocks):
-                    self.fail(here, net, f"private range {net} lies outside of its blocks ({', '.join(blocks)})", fatal=False)
+                    self.fail(
+                        here, net, f"private range {net} lies outside of its blocks ({', '.join(blocks)})", fatal=False
+                    )
         return found
 
     def duplicates(self, entries: list[tuple[str, tuple[str, ...]]]) -> None:
@@ -236,7 +257,11 @@ class Reader:
             for name in sorted({*region.names, *region.locations}):
                 other = owner.setdefault(name, region.key)
                 if other != region.key:
-                    self.fail(f"regions.{region.key}", name, f"name or location {name} is a duplicate: also in regions.{other}")
+                    self.fail(
+                        f"regions.{region.key}",
+                        name,
+                        f"name or location {name} is a duplicate: also in regions.{other}",
+                    )
             if len(set(region.locations)) != len(region.locations):
                 self.fail(f"regions.{region.key}.masters", region.key, "a location stands in two groups")
 
@@ -255,9 +280,13 @@ class Reader:
             defect = Defect(self.label, decision=self.word(data.pop("decision"), f"{here}.decision", DECISIONS), **data)
             listed = _at(doc, defect.place)
             if defect.decision != "kept" and defect.value in listed:
-                self.fail(here, defect.value, f"{defect.value} is {defect.decision}, but still stands at {defect.place}")
+                self.fail(
+                    here, defect.value, f"{defect.value} is {defect.decision}, but still stands at {defect.place}"
+                )
             if defect.decision == "replaced" and defect.used not in listed:
-                self.fail(here, defect.value, f"{defect.used} replaces {defect.value}, but does not stand at {defect.place}")
+                self.fail(
+                    here, defect.value, f"{defect.used} replaces {defect.value}, but does not stand at {defect.place}"
+                )
             found.append(defect)
         return tuple(found)
 

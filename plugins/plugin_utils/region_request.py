@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Optional, Union
+from typing import Any, Callable, Mapping
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import check_interface, parse_ports
@@ -35,20 +35,20 @@ class RegionRequest:
 
     regions: tuple[str, ...]
     locations: tuple[str, ...] = ()
-    services: Optional[tuple[str, ...]] = None
-    worker_addresses: Optional[tuple[str, ...]] = None
-    worker_private_addresses: Optional[tuple[str, ...]] = None
+    services: tuple[str, ...] | None = None
+    worker_addresses: tuple[str, ...] | None = None
+    worker_private_addresses: tuple[str, ...] | None = None
     load_balancers: tuple[Service, ...] = ()
     ingress: tuple[Service, ...] = ()
     operator_networks: tuple[str, ...] = ()
     point: str = "worker"
-    interface: Optional[str] = None
-    private_interface: Optional[str] = None
-    catalogue: Optional[str] = None
-    overlay: Union[str, Mapping[str, Any], None] = None
+    interface: str | None = None
+    private_interface: str | None = None
+    catalogue: str | None = None
+    overlay: str | Mapping[str, Any] | None = None
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> "RegionRequest":
+    def from_options(cls, options: Mapping[str, Any]) -> RegionRequest:
         """A request from options as a task or a lookup carries them; `None` is the same as not given.
 
         Raises RequestError (or another HardeningError) that names the option and the value.
@@ -62,16 +62,20 @@ class RegionRequest:
         return cls(**read)
 
 
-def _list(option: str, value: object) -> list[Any]:
-    """A list, or one thing as a list of one; empty is an error, it never means any."""
+def _list(option: str, value: object, empty: bool = False) -> list[Any]:
+    """A list, or one thing as a list of one. An empty one is an error unless it can only mean none."""
     items = list(value) if isinstance(value, (list, tuple)) else [value]
-    if not items:
-        raise RequestError(f"{option}: an empty list; it never means any. Name what is meant, or leave the option out")
+    if not items and not empty:
+        raise RequestError(f"{option}: an empty list; it never means any. Name what is meant")
     return items
 
 
-def _names(option: str, value: object) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(normal(_text(option, item)) for item in _list(option, value)))
+def _names(option: str, value: object, empty: bool = False) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(normal(_text(option, item)) for item in _list(option, value, empty)))
+
+
+def _locations(option: str, value: object) -> tuple[str, ...]:
+    return _names(option, value, empty=True)
 
 
 def _text(option: str, value: object) -> str:
@@ -88,10 +92,10 @@ def _services(option: str, value: object) -> tuple[str, ...]:
     return tuple(name for name in SERVICES if name in names)
 
 
-def _each(check: Callable[[object], str]) -> Callable[[str, object], tuple[str, ...]]:
+def _each(check: Callable[[object], str], empty: bool = False) -> Callable[[str, object], tuple[str, ...]]:
     def read(option: str, value: object) -> tuple[str, ...]:
         found = []
-        for number, item in enumerate(_list(option, value)):
+        for number, item in enumerate(_list(option, value, empty)):
             try:
                 found.append(check(item))
             except addresses.AddressError as error:
@@ -106,13 +110,13 @@ def _host(value: object) -> str:
     return f"{text}/{32 if addresses.version(text) == 4 else 128}"
 
 
-def _exposed(fixed_protocol: Optional[str], ports: tuple[str, ...]) -> Callable[[str, object], tuple[Service, ...]]:
+def _exposed(fixed_protocol: str | None, ports: tuple[str, ...]) -> Callable[[str, object], tuple[Service, ...]]:
     """Reader of `{address, port}` or `{address, port, protocol}`: one address, one port, nothing wider."""
     known = ("address", "port") if fixed_protocol else ("address", "port", "protocol")
 
     def read(option: str, value: object) -> tuple[Service, ...]:
         found = []
-        for number, item in enumerate(_list(option, value)):
+        for number, item in enumerate(_list(option, value, empty=True)):
             here = f"{option}[{number}]"
             if not isinstance(item, Mapping):
                 raise RequestError(f"{here}: {item!r} is not a dictionary with {', '.join(known)}")
@@ -128,7 +132,7 @@ def _exposed(fixed_protocol: Optional[str], ports: tuple[str, ...]) -> Callable[
     return read
 
 
-def _exposed_one(here: str, item: Mapping[str, Any], fixed_protocol: Optional[str], ports: tuple[str, ...]) -> Service:
+def _exposed_one(here: str, item: Mapping[str, Any], fixed_protocol: str | None, ports: tuple[str, ...]) -> Service:
     try:
         address = _host(item["address"])
     except addresses.AddressError as error:
@@ -164,13 +168,13 @@ def _overlay(option: str, value: object) -> Any:
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {
     "regions": _names,
-    "locations": _names,
+    "locations": _locations,
     "services": _services,
     "worker_addresses": _each(_host),
     "worker_private_addresses": _each(_host),
     "load_balancers": _exposed(None, ()),
     "ingress": _exposed("tcp", INGRESS_PORTS),
-    "operator_networks": _each(addresses.network),
+    "operator_networks": _each(addresses.network, empty=True),
     "point": _point,
     "interface": _interface,
     "private_interface": _interface,

@@ -9,7 +9,7 @@ silent.
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Optional
+from typing import Any, Iterable
 
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import rule_from_dict, rule_to_dict
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import check_names
@@ -49,13 +49,15 @@ def regions_in_use(catalogue: Catalogue, request: RegionRequest) -> tuple[Region
 
 
 def provider_management_networks(catalogue: Catalogue) -> list[tuple[str, str]]:
-    """The provider's systems that manage worker nodes (the page's allow-sys-mgmt): network and reason, in the list's order.
+    """The provider's systems that manage worker nodes (the page's allow-sys-mgmt): network and reason.
 
     Raises CatalogueError if the catalogue names no list for them.
     """
     management = catalogue.management
     if management is None:
-        raise CatalogueError(f"catalogue {catalogue.version}: names no address list for the provider's management systems")
+        raise CatalogueError(
+            f"catalogue {catalogue.version}: names no address list for the provider's management systems"
+        )
     places: dict[tuple[str, str], list[str]] = {}
     for source in catalogue.lists(management.ranges):
         for table in management.tables:
@@ -75,6 +77,24 @@ def _known_locations(catalogue: Catalogue) -> list[str]:
         for source in catalogue.lists(catalogue.private.ranges):
             known += [place for place in source.tables.get(catalogue.private.table, {}) if place != ALL_LOCATIONS]
     return list(dict.fromkeys(known))
+
+
+def defects_in_use(catalogue: Catalogue, request: RegionRequest) -> list[str]:
+    """What the sources print wrongly about the regions and services of a request, as lines for the user."""
+    regions = regions_in_use(catalogue, request)
+    services = request.services or DEFAULT_SERVICES
+    prefixes = [f"regions.{region.key}." for region in regions] if "master" in services else []
+    for name in set(services) & set(catalogue.services):
+        for item in catalogue.services[name].endpoints:
+            if any(region.key in item.regions for region in regions):
+                prefixes.append(f"services.{name}.endpoints.{item.host}.")
+    found = [defect for defect in catalogue.defects if defect.place.startswith(tuple(prefixes))]
+    if catalogue.private is not None and "private" in services:
+        private = catalogue.private
+        places = {*(place for region in regions for place in region.locations), *request.locations, *private.locations}
+        used = {f"tables.{private.table}.{place}" for place in places}
+        found += [item for source in catalogue.lists(private.ranges) for item in source.defects if item.place in used]
+    return [str(defect) for defect in found]
 
 
 class _Builder:
@@ -114,7 +134,11 @@ class _Builder:
             return tuple(name for name in DEFAULT_SERVICES if name in offered)
         for name in self.request.services:
             if name not in offered:
-                why = "was dropped by the overlay" if name in self.catalogue.dropped else "has no addresses in this version"
+                why = (
+                    "was dropped by the overlay"
+                    if name in self.catalogue.dropped
+                    else "has no addresses in this version"
+                )
                 raise CatalogueError(
                     f"catalogue {self.catalogue.version}: service {name} {why}; offered, nearest first: "
                     f"{', '.join(nearest_first(name, offered))}"
@@ -128,7 +152,8 @@ class _Builder:
         for name in self.request.locations:
             if not any(name in region.locations for region in self.regions):
                 raise CatalogueError(
-                    f"catalogue {self.catalogue.version}: location {name} has private ranges only; add private to services"
+                    f"catalogue {self.catalogue.version}: location {name} has private ranges only; "
+                    "add private to services"
                 )
 
     # ---- step 2
@@ -156,7 +181,8 @@ class _Builder:
                 f"workers-{protocol}",
                 "forward" if self.gateway else "out",
                 protocol,
-                f"workers of all locations to each other{both}, {self.catalogue.step('master')}{_choice(service.choice)}",
+                f"workers of all locations to each other{both}, {self.catalogue.step('master')}"
+                f"{_choice(service.choice)}",
                 sources=workers if self.gateway else None,
                 destinations=workers,
                 ports=service.ports,
@@ -168,7 +194,9 @@ class _Builder:
 
     def _endpoints(self, name: str) -> None:
         service = self.catalogue.services[name]
-        serving = {region.key: [item for item in service.endpoints if region.key in item.regions] for region in self.regions}
+        serving = {
+            region.key: [item for item in service.endpoints if region.key in item.regions] for region in self.regions
+        }
         for region, found in serving.items():
             if not found:
                 having = nearest_first(region, dict.fromkeys(key for item in service.endpoints for key in item.regions))
@@ -190,15 +218,21 @@ class _Builder:
         service = Service("private", private.protocols, private.ports, private.choice, PRIVATE)
         origin = self.catalogue.step("private")
         if private.networks:
-            self._outbound("private-required", private.networks, service, "private networks that every cluster needs", origin)
+            self._outbound(
+                "private-required", private.networks, service, "private networks that every cluster needs", origin
+            )
         needed = dict.fromkeys(place for region in self.regions for place in region.locations)
-        required = dict.fromkeys((*private.locations, *(place for region in self.regions for place in region.private_locations)))
+        required = dict.fromkeys(
+            (*private.locations, *(place for region in self.regions for place in region.private_locations))
+        )
         listed = [ALL_LOCATIONS] if self.catalogue.has_location(ALL_LOCATIONS) else []
         for place in dict.fromkeys((*needed, *self.request.locations, *required, *listed)):
             networks, source = self.catalogue.private_ranges(place)
             what = "all locations" if place == ALL_LOCATIONS else place
             why = ", required" if place in required and place not in needed else ""
-            self._outbound(f"private-{place}", networks, service, f"private network of {what}{why}, {source.origin}", origin)
+            self._outbound(
+                f"private-{place}", networks, service, f"private network of {what}{why}, {source.origin}", origin
+            )
 
     # ---- steps 6 and 7, and the third situation
 
@@ -239,7 +273,7 @@ class _Builder:
 
     # ---- shared
 
-    def _origin(self, origin: str, step: Optional[str] = None) -> str:
+    def _origin(self, origin: str, step: str | None = None) -> str:
         """The page with its step, or the overlay that said it."""
         if origin != self.catalogue.label:
             return origin
@@ -253,18 +287,23 @@ class _Builder:
             )
         return self.request.worker_addresses
 
-    def _sources(self, service: Service) -> Optional[tuple[str, ...]]:
+    def _sources(self, service: Service) -> tuple[str, ...] | None:
         """On a worker its own packets, whatever their source; on a gateway the workers' addresses."""
         if not self.gateway:
             return None
         if service.network != PRIVATE:
             return self._worker_addresses()
-        if self.request.worker_private_addresses is None:
+        if self.request.worker_private_addresses is not None:
+            return self.request.worker_private_addresses
+        # Workers with a single, private interface are named by it in worker_addresses.
+        private = tuple(net for net in self.request.worker_addresses or () if addresses.is_private(net))
+        if not private:
             raise RequestError(
                 f"option worker_private_addresses is missing: on a gateway, {service.name} is opened from the workers' "
-                "private addresses. Give the list, or leave the service out of services"
+                "private addresses, and none of worker_addresses is private. Give the list, or leave "
+                f"{service.name} out of services"
             )
-        return self.request.worker_private_addresses
+        return private
 
     def _outbound(self, name: str, networks: tuple[str, ...], service: Service, subject: str, origin: str) -> None:
         """From the workers to networks of a service, one rule a protocol."""
@@ -291,29 +330,41 @@ class _Builder:
         reason: str,
         ports: tuple[str, ...],
         destinations: tuple[str, ...],
-        sources: Optional[tuple[str, ...]] = None,
-        interface: Optional[str] = None,
-        out_interface: Optional[str] = None,
+        sources: tuple[str, ...] | None = None,
+        interface: str | None = None,
+        out_interface: str | None = None,
     ) -> None:
         """One rule; two where both sides hold addresses of both families, since those cannot meet."""
-        rule: RuleDict = {"name": name, "direction": direction, "action": "accept", "protocol": protocol, "reason": reason}
+        rule: RuleDict = {
+            "name": name,
+            "direction": direction,
+            "action": "accept",
+            "protocol": protocol,
+            "reason": reason,
+        }
         rule["ports"] = list(ports)
-        rule.update({key: value for key, value in (("interface", interface), ("out_interface", out_interface)) if value})
+        rule.update(
+            {key: value for key, value in (("interface", interface), ("out_interface", out_interface)) if value}
+        )
         parts = list(_by_family(sources, destinations))
         if not parts:
-            raise RequestError(f"rule {name}: no source and destination of one address family: {', '.join(sources or ())}")
+            raise RequestError(
+                f"rule {name}: no source and destination of one address family: {', '.join(sources or ())}"
+            )
         for suffix, part_sources, part_destinations in parts:
             part = dict(rule, name=f"{name}{suffix}", destinations=addresses.merge(part_destinations))
             if part_sources is not None:
                 part["sources"] = addresses.merge(part_sources)
             if len(f"{part['name']}: {reason}".encode()) > COMMENT_BYTES:
-                raise CatalogueError(f"rule {part['name']}: name and reason are longer than {COMMENT_BYTES} bytes: {reason}")
+                raise CatalogueError(
+                    f"rule {part['name']}: name and reason are longer than {COMMENT_BYTES} bytes: {reason}"
+                )
             self.rules.append(part)
 
 
 def _by_family(
-    sources: Optional[tuple[str, ...]], destinations: tuple[str, ...]
-) -> Iterable[tuple[str, Optional[tuple[str, ...]], tuple[str, ...]]]:
+    sources: tuple[str, ...] | None, destinations: tuple[str, ...]
+) -> Iterable[tuple[str, tuple[str, ...] | None, tuple[str, ...]]]:
     if sources is None:
         yield "", None, destinations
         return
