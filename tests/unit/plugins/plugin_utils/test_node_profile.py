@@ -1,0 +1,170 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Default rulesets of workers, masters and gateways, judged by verdicts on packets."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import pytest
+
+from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError
+from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset, default_rules
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
+from ansible_collections.iks.hardening.plugins.module_utils.verdict import Packet, decide
+from ansible_collections.iks.hardening.plugins.plugin_utils.cluster_addresses import node_addresses, public_addresses
+from ansible_collections.iks.hardening.plugins.plugin_utils.node_profile import Settings, Shape, check_peers, node_ruleset
+
+INFO: dict[str, Any] = {
+    "interfaces": {"lo": [], "eth0": ["203.0.113.11/24", "2001:db8::11/64"], "eth1": ["10.0.0.11/24"], "cali1": []},
+    "default_interfaces": ["eth0"],
+    "cards": ["eth0", "eth1"],
+    "kube_proxy": "iptables",
+    "resolvers": ["10.0.80.11"],
+    "time_servers": ["192.0.2.123"],
+    "time_server_names": [],
+}
+SINGLE = {**INFO, "interfaces": {"lo": [], "eth0": ["10.0.0.12/24"]}, "cards": ["eth0"]}
+CLUSTER = {"cluster_networks": ["10.0.0.0/24"], "management_networks": ["198.51.100.7"]}
+
+
+def verdict(kind: str, settings: dict[str, Any], info: dict[str, Any] = INFO, **fields: Any) -> str:
+    made = node_ruleset(kind, info, Settings.from_options(settings))
+    ruleset = Ruleset("node", 900, tuple(read_rules(made["rules"])), default_rules(made["defaults"]))
+    data = {"direction": "in", "protocol": "tcp", "source": "192.0.2.9", "destination": "203.0.113.11", "interface": "eth0", **fields}
+    data["source"], data["destination"] = ipaddress.ip_address(data["source"]), ipaddress.ip_address(data["destination"])
+    return decide(ruleset.for_direction(data["direction"]), Packet(**data)).action
+
+
+WORKER = {
+    "ssh-public": ({"port": 22}, "drop"),
+    "ssh-private": ({"port": 22, "interface": "eth1"}, "return"),
+    "ssh-management": ({"port": 22, "source": "198.51.100.7"}, "accept"),
+    "kubelet": ({"port": 10250}, "accept"),
+    "kubelet-udp": ({"protocol": "udp", "port": 10250}, "drop"),
+    "node-port-plain": ({"port": 30999}, "drop"),
+    "node-port-dnat": ({"port": 8081, "states": ("new", "dnat")}, "accept"),
+    "ping": ({"protocol": "icmp", "icmp_type": 8}, "accept"),
+    "ping6": ({"protocol": "icmpv6", "icmp_type": 128, "source": "2001:db8::1", "destination": "2001:db8::11"}, "accept"),
+    "vrrp": ({"protocol": "vrrp"}, "accept"),
+    "pod": ({"port": 9999, "interface": "cali1"}, "return"),
+    "dhcp": ({"protocol": "udp", "port": 68, "source_port": 67}, "accept"),
+    "out-open": ({"direction": "out", "port": 25, "destination": "8.8.8.8"}, "return"),
+}
+
+
+@pytest.mark.parametrize(("fields", "action"), WORKER.values(), ids=WORKER)
+def test_worker(fields: dict[str, Any], action: str) -> None:
+    assert verdict("worker", CLUSTER, **fields) == action
+
+
+RESTRICTED = {
+    "elsewhere": ({"destination": "8.8.8.8", "port": 443}, "drop"),
+    "name-server": ({"destination": "10.0.80.11", "port": 53, "protocol": "udp"}, "accept"),
+    "time-server": ({"destination": "192.0.2.123", "port": 123, "protocol": "udp"}, "accept"),
+    "metadata": ({"destination": "169.254.169.254", "port": 80}, "accept"),
+    "cluster": ({"destination": "10.0.0.10", "port": 4789, "protocol": "udp"}, "accept"),
+    "vrrp": ({"destination": "224.0.0.18", "protocol": "vrrp"}, "accept"),
+    "ipv6": ({"source": "2001:db8::11", "destination": "2001:db8::99", "port": 443}, "drop"),
+    "private": ({"destination": "10.9.9.9", "port": 443, "interface": "eth1"}, "return"),
+    "mirror": ({"destination": "192.0.2.80", "port": 80}, "accept"),
+}
+
+
+@pytest.mark.parametrize(("fields", "action"), RESTRICTED.values(), ids=RESTRICTED)
+def test_worker_restricted_egress(fields: dict[str, Any], action: str) -> None:
+    settings = {**CLUSTER, "egress": "restricted", "package_mirrors": ["192.0.2.80"]}
+    assert verdict("worker", settings, **{"direction": "out", "source": "203.0.113.11", **fields}) == action
+
+
+def test_single_interface_counts_the_cluster_as_private() -> None:
+    assert verdict("worker", CLUSTER, SINGLE, source="10.0.0.10", port=4149) == "accept"
+    assert verdict("worker", CLUSTER, SINGLE, source="10.0.1.10", port=4149) == "drop"
+    with pytest.raises(HardeningError, match="set iks_cluster_networks"):
+        node_ruleset("worker", SINGLE, Settings())
+
+
+def test_single_interface_needs_every_node_covered() -> None:
+    settings = Settings.from_options(CLUSTER)
+    check_peers(True, settings, ["10.0.0.10"])
+    with pytest.raises(HardeningError, match=r"iks_cluster_networks does not hold 10.0.1.9.*add 10.0.1.9/32"):
+        check_peers(True, settings, ["10.0.0.10", "10.0.1.9"])
+    check_peers(False, settings, ["10.0.1.9"])
+
+
+def test_ipvs_opens_the_node_port_range_only_there() -> None:
+    ipvs = {**INFO, "kube_proxy": "ipvs"}
+    assert verdict("worker", CLUSTER, ipvs, port=30999) == "accept"
+    assert verdict("worker", CLUSTER, ipvs, port=29999) == "drop"
+
+
+def test_master_and_operators() -> None:
+    assert verdict("master", CLUSTER, port=6443) == "accept"
+    assert verdict("worker", CLUSTER, port=6443) == "drop"
+    assert verdict("master", CLUSTER, port=2379) == "drop"
+    operators = {**CLUSTER, "operator_networks": ["192.0.2.0/24"]}
+    assert verdict("master", operators, port=2379) == "accept"
+    assert verdict("master", operators, port=6443, source="198.18.0.1") == "drop"
+
+
+def test_gateway_forwards_nothing_inwards() -> None:
+    inward = {"direction": "forward", "out_interface": "eth1", "destination": "10.0.0.12", "port": 22}
+    assert verdict("gateway", CLUSTER, **inward) == "drop"
+    outward = {"direction": "forward", "interface": "eth1", "out_interface": "eth0", "source": "10.0.0.12", "destination": "192.0.2.1", "port": 443}
+    assert verdict("gateway", CLUSTER, **outward) == "return"
+    assert verdict("gateway", {**CLUSTER, "egress": "restricted"}, **outward) == "drop"
+    assert verdict("gateway", CLUSTER, port=10250) == "drop"
+
+
+def test_private_interface_open_unless_step_5_is_asked_for() -> None:
+    outward = {"direction": "out", "interface": "eth1", "source": "10.0.0.11", "destination": "10.200.0.1", "port": 443}
+    assert verdict("worker", CLUSTER, **outward) == "return"
+    closed = {**CLUSTER, "private": "restricted"}
+    assert verdict("worker", closed, **outward) == "drop"
+    assert verdict("worker", closed, **{**outward, "destination": "10.0.0.10"}) == "accept"
+    three = {**INFO, "cards": ["eth0", "eth1", "eth2"], "interfaces": {**INFO["interfaces"], "eth2": ["192.168.1.1/24"]}}
+    with pytest.raises(HardeningError, match="set iks_private_interface"):
+        node_ruleset("worker", three, Settings.from_options(closed))
+
+
+def test_provider_management_systems() -> None:
+    settings = {**CLUSTER, "provider_management": [("192.0.2.0/24", "frontend"), ("198.18.0.0/15", "frontend")]}
+    assert verdict("worker", settings, port=22) == "accept"
+    assert verdict("worker", settings, port=22, source="198.51.100.9") == "drop"
+
+
+REFUSED = {
+    "unknown-kind": ("router", {}, "not one of worker, master, gateway"),
+    "unknown-egress": ("worker", {"egress": "closed"}, "iks_egress: 'closed' is not one of open, restricted"),
+    "unknown-interface": ("worker", {"public_interface": "eth9"}, "iks_public_interface: 'eth9' is not one of"),
+    "unknown-setting": ("worker", {"egres": "open"}, "did you mean egress"),
+    "B13-host-bits": ("worker", {"management_networks": ["10.0.0.5/8"]}, "iks_management_networks: 10.0.0.5/8 has host bits"),
+    "bad-resolver": ("worker", {"resolvers": ["dns.example"]}, "names are not resolved"),
+}
+
+
+@pytest.mark.parametrize(("kind", "settings", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused(kind: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(HardeningError, match=message):
+        node_ruleset(kind, INFO, Settings.from_options({**CLUSTER, **settings}))
+
+
+def test_no_default_route_names_the_variable() -> None:
+    with pytest.raises(HardeningError, match="set iks_public_interface"):
+        Shape.of({**INFO, "default_interfaces": []}, Settings())
+
+
+def test_names_without_address_are_noted() -> None:
+    info = {**INFO, "time_servers": [], "time_server_names": ["ntp.ubuntu.com"]}
+    assert node_ruleset("worker", info, Settings.from_options({**CLUSTER, "egress": "restricted"}))["notes"] == [
+        "time servers ntp.ubuntu.com have no known address and stay closed; set iks_time_servers"
+    ]
+
+
+def test_addresses_of_the_cluster() -> None:
+    hostvars = {"a": {"iks_node": INFO}, "b": {"iks_addresses": ["10.0.0.9"], "iks_public_address": "192.0.2.9"}, "c": {}}
+    assert node_addresses(hostvars, ["a", "b"]) == ["203.0.113.11", "2001:db8::11", "10.0.0.11", "10.0.0.9"]
+    assert public_addresses(hostvars, ["a", "b"]) == ["203.0.113.11", "2001:db8::11", "192.0.2.9"]
+    with pytest.raises(HardeningError, match="c: its addresses are not known in this run .* set iks_public_address"):
+        public_addresses(hostvars, ["a", "c"])
