@@ -11,8 +11,8 @@ short_description: Traffic rules as lines of text
 version_added: 0.1.0
 author: Contributors to the iks.hardening collection
 description:
-  - Turns traffic rules (dictionaries, lines, or both) into one line a rule, the form in which a person reads them and in
-    which a large ruleset is handed to M(iks.hardening.node_firewall) quickly.
+  - Turns traffic rules (dictionaries, lines, or both) into one line a rule, the form in which a person reads them and
+    in which a large ruleset is handed to M(iks.hardening.node_firewall) quickly.
   - Every rule is validated, and a name that stands twice is an error.
 options:
   _input:
@@ -35,7 +35,7 @@ _value:
   type: list
   elements: str
   sample:
-    - "accept out tcp to 169.46.7.238/32 port 443,20000-32767 family ipv4 name us-south-master-dal10-tcp # us-south, ..."
+    - "accept out tcp to 169.46.9.0/27 port 443 family ipv4 name registry.ng.bluemix.net-tcp # registry for us-south"
 """
 
 from typing import Any, Callable

@@ -19,20 +19,23 @@ description:
 options:
   _terms:
     description:
-      - The regions of the cluster, by any name that people use, such as V(us-south), V(US South) or a location (V(dal10)).
+      - The regions of the cluster, by any name that people use, such as V(us-south), V(US South) or a location
+        (V(dal10)).
     type: list
     elements: str
     required: true
   locations:
     description:
-      - More locations in use. One of another region adds that whole region; one without a master adds its private range.
+      - More locations in use. One of another region adds that whole region; one without a master adds its
+        private range.
       - It never narrows. Step 2 opens the masters of all locations of a region.
     type: list
     elements: str
   services:
     description:
       - What to open.
-      - The default is V(master), V(registry) and V(private), as far as the catalogue's version publishes their addresses.
+      - The default is V(master), V(registry) and V(private), as far as the catalogue's version publishes
+        their addresses.
         V(monitoring) and V(logging) are optional on the page.
       - A region without a host for a service that is asked for is an error.
     type: list
@@ -130,7 +133,7 @@ EXAMPLES = r"""
 - name: The address of one master has changed
   ansible.builtin.debug:
     msg: "{{ query('iks.hardening.region_rules', 'dal10', services=['master'], worker_addresses=['169.46.1.2'],
-             overlay={'title': 'our notes of May', 'regions': {'us-south': {'masters': {'dal10': ['169.46.7.240']}}}}) }}"
+             overlay={'title': 'notes of May', 'regions': {'us-south': {'masters': {'dal10': ['169.46.7.240']}}}}) }}"
 """
 
 RETURN = r"""
@@ -199,7 +202,7 @@ class LookupModule(LookupBase):
             for key in kwargs:
                 if key not in OPTIONS:
                     raise HardeningError(unknown("option", key, OPTIONS))
-            # Options are checked as they were written: Ansible's own casts would turn 443.7, yes or None into something.
+            # Checked as they were written: Ansible's own casts would turn 443.7, yes or None into something.
             options = {**kwargs, "regions": self._flatten(terms)}
             options["overlay"] = self._overlay(kwargs.get("overlay"))
             request = RegionRequest.from_options(options)

@@ -51,7 +51,7 @@ def worker_addresses(text: object, column: str = "public") -> list[str]:
         cell = line[start : end if end < len(lines[top]) else None].strip()
         if cell in _NONE:
             raise TableError(
-                f"worker_addresses: worker {worker} has no address under {title}; rules made without it would cut it off"
+                f"worker_addresses: worker {worker} has no address under {title}; rules without it would cut it off"
             )
         try:
             address = addresses.host(cell)
