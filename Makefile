@@ -32,6 +32,7 @@ help: ## Explain the targets
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables: YES=1 (install Debian packages without asking), KEEP=1 (demo: leave the lab up),"
+	@echo "           VM=1 (also install what the lab's virtual-machine tier needs),"
 	@echo "           ARGS='...' (handed to pytest, the demo or the benchmarks), PYTHON3=/path (interpreter for .venv)"
 
 ##@ The two commands

@@ -9,6 +9,7 @@ which `make test` prints its totals.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import importlib.util
 import json
@@ -30,10 +31,8 @@ def _make_importable() -> None:
         pass
     link = ROOT / "build" / "checkout" / "ansible_collections" / "iks" / "hardening"
     link.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with contextlib.suppress(FileExistsError):
         link.symlink_to(ROOT, target_is_directory=True)
-    except FileExistsError:
-        pass
     sys.path.insert(0, str(link.parents[2]))
 
 

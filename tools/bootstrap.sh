@@ -5,6 +5,7 @@
 # Makes the machine ready: Debian packages, then the pinned virtual environment .venv. Instant when nothing is to do.
 #
 #   CI or YES set    install missing Debian packages without asking
+#   VM set           also the packages of the lab's virtual-machine tier
 #   PYTHON=<path>    the interpreter for .venv (default: the first of python3, python3.13 ... python3.10 that serves)
 set -euo pipefail
 
@@ -18,21 +19,25 @@ die() { printf '%s\n' "$*" >&2; exit 2; }
 
 # --- Debian packages ------------------------------------------------------------------------------------------------
 
-# Names of the packages the lists want and dpkg does not have. A line may offer alternatives: `a | b`.
+# Is this tier of packages wanted here? Only tests/lab/packages.txt has tiers.
+wanted_tier() {
+  case $1 in
+    '' | base) return 0 ;;
+    ubuntu) ! grep -qx 'ID=debian' /etc/os-release ;;
+    vm) [[ -n ${VM:-} ]] ;;
+    *) die "tests/lab/packages.txt: tier $1 is unknown; known: base, ubuntu, vm" ;;
+  esac
+}
+
+# Names of the packages the lists want and dpkg does not have; a line is a name and, maybe, a tier.
 missing_packages() {
-  local line name found list
+  local list name tier
   for list in tools/packages.txt tests/lab/packages.txt; do
     [[ -r $list ]] || continue
-    while IFS= read -r line; do
-      line=${line%%#*}
-      [[ -n ${line//[[:space:]]/} ]] || continue
-      found=
-      for name in ${line//|/ }; do
-        if [[ $(dpkg-query -W -f '${db:Status-Abbrev}' "$name" 2>/dev/null) == ?i* ]]; then found=yes; fi
-      done
-      # Any of the alternatives serves; the first is the one to install.
-      if [[ -z $found ]]; then awk '{ print $1 }' <<<"${line//|/ }"; fi
-    done <"$list"
+    sed 's/#.*//' "$list" | while read -r name tier; do
+      if [[ -z $name ]] || ! wanted_tier "$tier"; then continue; fi
+      [[ $(dpkg-query -W -f '${db:Status-Abbrev}' "$name" 2>/dev/null) == ?i* ]] || printf '%s\n' "$name"
+    done
   done | sort -u
 }
 
@@ -121,7 +126,7 @@ make_environment() {
 
 # What .venv was made from; another value means it is to be made again.
 fingerprint() {
-  { cat requirements/*.txt; printf '%s\n' "${PYTHON:-}" "$root"; } | sha256sum | cut -d' ' -f1
+  { cat requirements/dev.txt requirements/constraints-*.txt; printf '%s\n' "${PYTHON:-}" "$root"; } | sha256sum | cut -d' ' -f1
 }
 
 mkdir -p build/log

@@ -33,7 +33,7 @@ mapfile -t scripts < <(git ls-files --cached --others --exclude-standard -- '*.s
 run ruff ruff check .
 run ruff-format ruff format --check .
 run yamllint yamllint --strict .
-run shellcheck shellcheck "${scripts[@]}"
+run shellcheck shellcheck --external-sources "${scripts[@]}"
 run antsibull-changelog antsibull-changelog lint
 run ansible-lint lint_ansible
 
