@@ -37,15 +37,16 @@ def own_groups(self_table: str, mount_table: str) -> list[Path]:
         for name in names.split(","):
             if name in HIERARCHIES and name in mounts:
                 root, point = mounts[name]
-                inside = path[len(root):] if root != "/" and path.startswith(root) else path
+                inside = path[len(root) :] if root != "/" and path.startswith(root) else path
                 found.append(Path(point) / inside.strip("/"))
     return found
 
 
 def lab_groups(lab_id: int) -> list[Path]:
     """Where the groups of a lab go: below the calling process's own, but never below another lab's."""
-    own = own_groups(Path("/proc/self/cgroup").read_text(encoding="utf-8"),
-                     Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
+    own = own_groups(
+        Path("/proc/self/cgroup").read_text(encoding="utf-8"), Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    )
     if not own:
         raise LabError("no control group hierarchy is mounted; systemd needs one: mount cgroup2 on /sys/fs/cgroup")
     return [group / f"iks-lab-{lab_id}" for group in own]

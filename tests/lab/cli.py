@@ -17,6 +17,7 @@ from . import lab as labs
 from . import node as nodes
 from . import ssh
 from .lab import Lab
+from .probe import Probe, outcomes_as_json, probes_from_json, run_probes
 from .recipe import SUITES, Recipe
 from .rootfs import image_for
 from .state import existing_ids, load, resolve_id
@@ -44,13 +45,17 @@ def _parser() -> argparse.ArgumentParser:
 
     def verb(name: str, function: object, summary: str) -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=summary, description=summary)
-        sub.add_argument("--id", help="lab id, 0 to 99, or auto for a free one (default: IKS_LAB_ID, else this checkout's own)")
+        sub.add_argument(
+            "--id", help="lab id, 0 to 99, or auto for a free one (default: IKS_LAB_ID, else this checkout's own)"
+        )
         sub.set_defaults(run=function)
         return sub
 
     sub = verb("up", _up, "start a lab, or what is missing of it")
     sub.add_argument("--nodes", help="only these, separated by commas (default: all six)")
-    sub.add_argument("--suite", choices=SUITES, default=os.environ.get("IKS_LAB_SUITE", "bookworm"), help="Debian release")
+    sub.add_argument(
+        "--suite", choices=SUITES, default=os.environ.get("IKS_LAB_SUITE", "bookworm"), help="Debian release"
+    )
     sub.add_argument("--no-kube", action="store_true", help="no pods and no kube-proxy rules on the workers")
     sub = verb("down", _down, "end a lab and remove every trace of it")
     sub.add_argument("--all", action="store_true", help="every lab of this machine")
@@ -70,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--format", choices=("yaml", "json"), default="yaml")
     sub.add_argument("--user", default="iks", help="iks (with become) or root")
     sub.add_argument("--output", type=Path, help="write to this file instead")
+    sub = verb("probe", _probe, "send probes from a node; the outcome of each on standard output")
+    sub.add_argument("--file", type=argparse.FileType("r"), help="JSON list of objects like Probe; - is input")
+    sub.add_argument("--json", action="store_true", help="for programs")
+    sub.add_argument("node", help="a node, worker1/pod, or controller")
+    sub.add_argument("probes", nargs="*", help="tcp/169.46.7.238/20000 or icmp/203.0.113.11; =open expects it")
     sub = verb("build", _build, "make the root file system now and print where it lies")
     sub.add_argument("--suite", choices=SUITES, default="bookworm")
     return parser
@@ -95,14 +105,22 @@ def _status(options: argparse.Namespace) -> int:
     for lab_id in [resolve_id(options.id)] if options.id else existing_ids():
         state = load(lab_id)
         running = {name: nodes.leader(state, name) for name in state.nodes} if state else {}
-        found.append({"id": lab_id, "ready": bool(state and state.ready), "owner": state.owner if state else None,
-                      "suite": state.suite if state else None, "nodes": running})
+        found.append(
+            {
+                "id": lab_id,
+                "ready": bool(state and state.ready),
+                "owner": state.owner if state else None,
+                "suite": state.suite if state else None,
+                "nodes": running,
+            }
+        )
     if options.json:
         print(json.dumps(found, indent=1))
     for entry in [] if options.json else found:
         print(f"lab {entry['id']}: {'up' if entry['ready'] else 'half made'}, {entry['suite']}, of {entry['owner']}")
         for name, pid in dict(entry["nodes"]).items():
-            print(f"  {name:9} {'pid ' + str(pid) if pid else 'not running':14} {labs.topology(lab_id).node(name).ssh_address}")
+            address = labs.topology(int(str(entry["id"]))).node(name).ssh_address
+            print(f"  {name:9} {f'pid {pid}' if pid else 'not running':14} {address}")
     return 0 if found else 1
 
 
@@ -119,7 +137,10 @@ def _ssh(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     lab = Lab(resolve_id(options.id))
     words = _words(options.command) or ["/bin/bash"]
-    argv = [*([*("nsenter", f"--net={lab.netns}")] if options.node == "controller" else lab.enter_command(options.node)), *words]
+    argv = [
+        *([*("nsenter", f"--net={lab.netns}")] if options.node == "controller" else lab.enter_command(options.node)),
+        *words,
+    ]
     os.execvp(argv[0], argv)
 
 
@@ -130,11 +151,35 @@ def _reboot(options: argparse.Namespace) -> None:
 
 def _inventory(options: argparse.Namespace) -> None:
     data = ssh.inventory(Lab(resolve_id(options.id)), user=options.user)
-    text = json.dumps(data, indent=2) + "\n" if options.format == "json" else yaml.safe_dump(data, sort_keys=False, width=200)
+    text = (
+        json.dumps(data, indent=2) + "\n"
+        if options.format == "json"
+        else yaml.safe_dump(data, sort_keys=False, width=200)
+    )
     if options.output:
         options.output.write_text(text, encoding="utf-8")
     else:
         print(text, end="")
+
+
+def _probe(options: argparse.Namespace) -> int:
+    wanted = [_probe_from_word(word) for word in options.probes]
+    if options.file:
+        wanted += probes_from_json(options.file.read())
+    if not wanted:
+        raise LabError("probe: nothing to try; give tcp/ADDRESS/PORT or --file")
+    outcomes = run_probes(Lab(resolve_id(options.id)), options.node, wanted)
+    if options.json:
+        print(json.dumps(outcomes_as_json(outcomes), indent=1))
+    for outcome in [] if options.json else outcomes:
+        print(outcome)
+    return 0 if all(outcome.matched for outcome in outcomes) else 1
+
+
+def _probe_from_word(word: str) -> Probe:
+    what, _, expected = word.partition("=")
+    proto, dst, *port = what.split("/")
+    return Probe(proto, dst, int(port[0]) if port else None, expected=expected or None)
 
 
 def _build(options: argparse.Namespace) -> None:

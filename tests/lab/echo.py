@@ -1,11 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers on ports, so that only a firewall can make one look closed. Runs inside nodes and pods; standard library only.
+"""Answers on ports, so that only a firewall can make one look closed. Runs inside nodes and pods.
 
     echo.py --tcp 8081,10250 --udp 30999      listen on these ports
     echo.py --every-port 7                    receive every port's traffic through a tproxy rule to port 7
 
-TCP greets with "iks-echo ADDRESS PORT", the address and port that were asked for, and closes; UDP answers the same text.
+TCP greets with "iks-echo ADDRESS PORT", the address and port that were asked for, and closes; UDP answers
+the same text. Standard library only.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def listen(kind: socket.SocketKind, family: socket.AddressFamily, port: int, tra
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     level, option, original = (
-        (socket.IPPROTO_IPV6, IPV6_TRANSPARENT, IPV6_RECVORIGDSTADDR) if family == socket.AF_INET6
+        (socket.IPPROTO_IPV6, IPV6_TRANSPARENT, IPV6_RECVORIGDSTADDR)
+        if family == socket.AF_INET6
         else (socket.IPPROTO_IP, IP_TRANSPARENT, IP_RECVORIGDSTADDR)
     )
     if transparent:

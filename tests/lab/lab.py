@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import cgroup, node as nodes, ssh
+from . import cgroup, ssh
+from . import node as nodes
 from .nodefiles import NodeFile, common_files, internet_files
 from .recipe import Recipe
 from .rootfs import Image, image_for
@@ -51,22 +52,51 @@ class Lab:
         self._must_have(node)
         pid = nodes.leader(self.state, node)
         if pid is None:
-            raise LabError(f"node {node} of lab {self.lab_id} is not running; see {nodes.paths(self.state, node).console}")
+            raise LabError(
+                f"node {node} of lab {self.lab_id} is not running; see {nodes.paths(self.state, node).console}"
+            )
         return pid
 
     def node_netns(self, node: str) -> str:
-        """Path of the network namespace of a node; `controller` is the lab's own. Changes when the node reboots."""
-        return self.netns if node == "controller" else f"/proc/{self.leader(node)}/ns/net"
+        """Path of the network namespace of a node, of a pod (`worker1/pod`) or of the `controller`, the lab's own.
 
-    def run(self, node: str, argv: Sequence[str], *, stdin: str | None = None, check: bool = True,
-            timeout: float | None = 60) -> subprocess.CompletedProcess[str]:
+        A node's changes when it reboots.
+        """
+        if node == "controller":
+            return self.netns
+        name, _, pod = node.partition("/")
+        return f"/proc/{self.leader(name)}/root/run/netns/{pod}" if pod else f"/proc/{self.leader(name)}/ns/net"
+
+    def run(
+        self,
+        node: str,
+        argv: Sequence[str],
+        *,
+        stdin: str | None = None,
+        check: bool = True,
+        timeout: float | None = 60,
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command as root inside a node, past its network: no firewall can prevent it."""
         return run([*self.enter_command(node), *argv], stdin=stdin, check=check, timeout=timeout)
 
     def enter_command(self, node: str) -> list[str]:
         """The command line that puts a program into a node."""
-        return ["nsenter", f"--target={self.leader(node)}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd",
-                "env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"]
+        return [
+            "nsenter",
+            f"--target={self.leader(node)}",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--net",
+            "--pid",
+            "--root",
+            "--wd",
+            "env",
+            "-i",
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME=/root",
+            "LANG=C.UTF-8",
+        ]
 
     def read(self, node: str, path: str) -> str:
         return self.run(node, ["cat", path]).stdout
@@ -117,7 +147,7 @@ def netns_path(lab_id: int) -> str:
 
 
 def up(lab_id: int, *, names: Sequence[str] | None = None, suite: str = "bookworm", kube: bool = True) -> Lab:
-    """Bring a lab to run with (at least) the named nodes. What runs already is left alone; a half-made lab is made anew."""
+    """Bring a lab to run with at least the named nodes. What runs is left alone; a half-made lab is made anew."""
     require_root()
     require_tools(["systemd-nspawn", "ip", "nsenter", "unshare", "mount", "ssh-keygen", "ssh"])
     wanted = _check_names(lab_id, names)
@@ -132,7 +162,9 @@ def up(lab_id: int, *, names: Sequence[str] | None = None, suite: str = "bookwor
         if state is None:
             state = _make_network(lab_id, suite, image, kube)
         elif (state.suite, state.kube) != (suite, kube):
-            raise LabError(f"lab {lab_id} runs with suite {state.suite} and kube {state.kube}: end it first (down --id {lab_id})")
+            raise LabError(
+                f"lab {lab_id} runs with suite {state.suite} and kube {state.kube}: end it first (down --id {lab_id})"
+            )
         missing = [name for name in wanted if name not in state.nodes or nodes.leader(state, name) is None]
         state = state.changed(nodes=[n.name for n in topology(lab_id).nodes if n.name in {*wanted, *state.nodes}])
         _start_nodes(state, missing)
@@ -154,7 +186,9 @@ def _check_names(lab_id: int, names: Sequence[str] | None) -> list[str]:
 
 def _make_network(lab_id: int, suite: str, image: Image, kube: bool) -> LabState:
     """State first, so that whatever follows can be found and removed; then the namespace with its bridges."""
-    state = LabState(lab_id, str(REPO_ROOT), suite, str(image.folder), [str(g) for g in cgroup.lab_groups(lab_id)], kube=kube)
+    state = LabState(
+        lab_id, str(REPO_ROOT), suite, str(image.folder), [str(g) for g in cgroup.lab_groups(lab_id)], kube=kube
+    )
     state.save()
     ssh.make_keys(state.folder)
     name, lab = netns_name(lab_id), topology(lab_id)
@@ -175,7 +209,7 @@ def _start_nodes(state: LabState, names: Sequence[str]) -> None:
         node = lab.node(name)
         files: list[NodeFile] = common_files(lab, node, keys)
         if name == "internet":
-            files += internet_files()
+            files += internet_files(node)
         nodes.start(state, node, image, netns_path(state.lab_id), files)
 
 

@@ -95,10 +95,24 @@ def start(state: LabState, node: Node, image: Image, netns: str, files: Iterable
     with open(place.console, "ab") as console:
         # argv[0] of each program runs the next: private mounts, the lab's network, then the supervisor.
         subprocess.Popen(  # the supervisor outlives this command on purpose
-            ["unshare", "--mount", "--propagation", "private", "nsenter", f"--net={netns}",
-             sys.executable, "-I", str(Path(__file__).with_name("supervise.py")), str(spec)],
-            stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
-            env={"PATH": tool_path()}, preexec_fn=lambda: cgroup.join(groups(state), node.name),
+            [
+                "unshare",
+                "--mount",
+                "--propagation",
+                "private",
+                "nsenter",
+                f"--net={netns}",
+                sys.executable,
+                "-I",
+                str(Path(__file__).with_name("supervise.py")),
+                str(spec),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            start_new_session=True,
+            env={"PATH": tool_path()},
+            preexec_fn=lambda: cgroup.join(groups(state), node.name),
         )
 
 
@@ -111,21 +125,34 @@ def lower_layers(state: LabState, node: Node, image: Image) -> list[Path]:
 
 def _spec(state: LabState, node: Node, image: Image, place: NodePaths, lowers: list[Path]) -> str:
     nspawn = [
-        "systemd-nspawn", "--quiet", "--boot", f"--directory={place.root}", "--register=no", "--keep-unit",
-        f"--machine=iks{state.lab_id}-{node.name}", f"--hostname={node.name}", f"--uuid={machine_id(state, node)}",
-        "--private-network", "--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=pipe",
+        "systemd-nspawn",
+        "--quiet",
+        "--boot",
+        f"--directory={place.root}",
+        "--register=no",
+        "--keep-unit",
+        f"--machine=iks{state.lab_id}-{node.name}",
+        f"--hostname={node.name}",
+        f"--uuid={machine_id(state, node)}",
+        "--private-network",
+        "--link-journal=no",
+        "--resolv-conf=off",
+        "--timezone=off",
+        "--console=pipe",
         f"--bind-ro={image.repo}:/srv/repo",
         *[f"--network-veth-extra={node.host_interface(nic)}:{nic.name}" for nic in node.nics],
     ]
     if Path("/dev/net/tun").exists():
         nspawn.append("--bind=/dev/net/tun")
-    return json.dumps({
-        "overlay": f"lowerdir={':'.join(map(str, lowers))},upperdir={place.upper},workdir={place.work}",
-        "root": str(place.root),
-        "lock_note": str(place.lock_note),
-        "nspawn": nspawn,
-        "bridges": {node.host_interface(nic): nic.bridge for nic in node.nics},
-    })
+    return json.dumps(
+        {
+            "overlay": f"lowerdir={':'.join(map(str, lowers))},upperdir={place.upper},workdir={place.work}",
+            "root": str(place.root),
+            "lock_note": str(place.lock_note),
+            "nspawn": nspawn,
+            "bridges": {node.host_interface(nic): nic.bridge for nic in node.nics},
+        }
+    )
 
 
 def machine_id(state: LabState, node: Node) -> str:

@@ -33,8 +33,16 @@ class Keys:
     host_public: str
 
 
-def service(name: str, description: str, command: str, *, before: str = "", after: str = "network.target",
-            kind: str = "simple", stop_command: str = "") -> list[NodeFile]:
+def service(
+    name: str,
+    description: str,
+    command: str,
+    *,
+    before: str = "",
+    after: str = "network.target",
+    kind: str = "simple",
+    stop_command: str = "",
+) -> list[NodeFile]:
     """A systemd service of the node that starts at boot."""
     remain = "RemainAfterExit=yes\n" if kind == "oneshot" else "Restart=on-failure\n"
     stop = f"ExecStop={stop_command}\n" if stop_command else ""
@@ -44,13 +52,17 @@ def service(name: str, description: str, command: str, *, before: str = "", afte
     )
     return [
         NodeFile(f"etc/systemd/system/{name}.service", text),
-        NodeFile(f"etc/systemd/system/multi-user.target.wants/{name}.service", link_to=f"/etc/systemd/system/{name}.service"),
+        NodeFile(
+            f"etc/systemd/system/multi-user.target.wants/{name}.service", link_to=f"/etc/systemd/system/{name}.service"
+        ),
     ]
 
 
 def common_files(topology: Topology, node: Node, keys: Keys) -> list[NodeFile]:
     """Name, addresses, keys and the node's own listeners."""
-    hosts = "127.0.0.1 localhost\n::1 localhost\n" + "".join(f"{other.ssh_address} {other.name}\n" for other in topology.nodes)
+    hosts = "127.0.0.1 localhost\n::1 localhost\n" + "".join(
+        f"{other.ssh_address} {other.name}\n" for other in topology.nodes
+    )
     files = [
         NodeFile("etc/hostname", f"{node.name}\n"),
         NodeFile("etc/hosts", hosts),
@@ -62,7 +74,9 @@ def common_files(topology: Topology, node: Node, keys: Keys) -> list[NodeFile]:
     ]
     files += [NodeFile(f"etc/systemd/network/10-{nic.name}.network", networkd_file(nic)) for nic in node.nics]
     if node.forwards:
-        files.append(NodeFile("etc/sysctl.d/90-iks-lab.conf", "net.ipv4.ip_forward=1\nnet.ipv6.conf.all.forwarding=1\n"))
+        files.append(
+            NodeFile("etc/sysctl.d/90-iks-lab.conf", "net.ipv4.ip_forward=1\nnet.ipv6.conf.all.forwarding=1\n")
+        )
     if node.listens_tcp or node.listens_udp:
         ports = f"--tcp {','.join(map(str, node.listens_tcp))}"
         if node.listens_udp:
@@ -71,14 +85,17 @@ def common_files(topology: Topology, node: Node, keys: Keys) -> list[NodeFile]:
     return files
 
 
-# The far end of everything: an address that no other route knows is local, and a transparent proxy rule hands every port
-# to one listener, which therefore answers from the very address and port that were asked. No translation, no conntrack.
+# The far end of everything. An address that nobody else has is local: the default route stands in the local table (ICMP
+# replies come only from addresses of that table), and the way to everybody else stands beside it, more specific. A transparent
+# proxy rule hands every port to one listener, which so answers from the very address and port that were asked: no
+# translation, no conntrack.
 INTERNET_SCRIPT = """\
 #!/bin/sh
 set -e
-ip route replace local default dev lo table 100
-ip rule del pref 40000 2>/dev/null || true
-ip rule add pref 40000 lookup 100
+ip link set eth0 up
+ip link set eth1 up
+ROUTES
+ip route replace local default dev lo table local
 ip -6 route replace local 2001:db8:cafe::/48 dev lo
 nft -f - <<'END'
 table inet iks_lab
@@ -95,14 +112,33 @@ END
 """
 
 
-def internet_files() -> list[NodeFile]:
+def internet_files(node: Node) -> list[NodeFile]:
     """The internet node owns every address that nobody else has, and answers on all ports."""
+    routes = []
+    for nic in node.nics:
+        routes.append(f"ip route replace {nic.ipv4.network} dev {nic.name} src {nic.ipv4.ip} scope link table local")
+        routes += [
+            f"ip route replace {route.destination} via {route.via} dev {nic.name} onlink table local"
+            for route in nic.routes
+            if ":" not in route.destination
+        ]
+    script = INTERNET_SCRIPT.replace("ROUTES", "\n".join(routes)).replace("PORT", str(EVERY_PORT))
     return [
-        NodeFile("etc/sysctl.d/90-iks-lab.conf",
-                 "net.ipv4.conf.all.rp_filter=0\nnet.ipv4.conf.default.rp_filter=0\nnet.ipv4.conf.eth0.rp_filter=0\n"
-                 "net.ipv4.icmp_ratelimit=0\nnet.ipv6.icmp.ratelimit=0\n"),
-        NodeFile(f"{LIBRARY}/internet.sh", INTERNET_SCRIPT.replace("PORT", str(EVERY_PORT)), 0o755),
-        *service("iks-lab-internet", "Own every address", f"/{LIBRARY}/internet.sh",
-                 after="systemd-networkd.service", kind="oneshot"),
-        *service("iks-lab-echo", "Answer on every port", f"/usr/bin/python3 /{LIBRARY}/echo.py --every-port {EVERY_PORT}"),
+        NodeFile("etc/systemd/networkd.conf.d/iks-lab.conf", "[Network]\nManageForeignRoutes=no\n"),
+        NodeFile(
+            "etc/sysctl.d/90-iks-lab.conf",
+            "net.ipv4.conf.all.rp_filter=0\nnet.ipv4.conf.default.rp_filter=0\nnet.ipv4.conf.eth0.rp_filter=0\n"
+            "net.ipv4.icmp_ratelimit=0\nnet.ipv6.icmp.ratelimit=0\n",
+        ),
+        NodeFile(f"{LIBRARY}/internet.sh", script, 0o755),
+        *service(
+            "iks-lab-internet",
+            "Own every address",
+            f"/{LIBRARY}/internet.sh",
+            after="systemd-networkd.service",
+            kind="oneshot",
+        ),
+        *service(
+            "iks-lab-echo", "Answer on every port", f"/usr/bin/python3 /{LIBRARY}/echo.py --every-port {EVERY_PORT}"
+        ),
     ]

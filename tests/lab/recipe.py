@@ -13,13 +13,31 @@ SUITES = ("bullseye", "bookworm", "trixie")
 
 # Minimal on purpose: no iptables, no ipset. The roles must cope with that.
 BASE_PACKAGES = (
-    "systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "python3-apt", "iproute2", "nftables", "kmod",
-    "ca-certificates", "iputils-ping", "procps", "sudo",
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "openssh-server",
+    "python3",
+    "python3-apt",
+    "iproute2",
+    "nftables",
+    "kmod",
+    "ca-certificates",
+    "iputils-ping",
+    "procps",
+    "sudo",
 )
 
 # Served to the nodes by a local repository, with whatever they depend on.
 REPOSITORY_PACKAGES = (
-    "iptables", "ipset", "conntrack", "ipvsadm", "iptables-persistent", "ipset-persistent", "unattended-upgrades", "cron",
+    "iptables",
+    "ipset",
+    "conntrack",
+    "ipvsadm",
+    "iptables-persistent",
+    "ipset-persistent",
+    "unattended-upgrades",
+    "cron",
     "apparmor",
 )
 
@@ -28,8 +46,16 @@ KUBE_PACKAGES = ("iptables",)
 
 # Reached by no test, only in the way of a quick boot.
 MASKED_UNITS = (
-    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer",
-    "man-db.timer", "systemd-firstboot.service", "getty.target", "console-getty.service", "nftables.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "fstrim.timer",
+    "man-db.timer",
+    "systemd-firstboot.service",
+    "getty.target",
+    "console-getty.service",
+    "nftables.service",
 )
 
 FILES = {
@@ -41,7 +67,8 @@ FILES = {
     "etc/dpkg/dpkg.cfg.d/90iks-lab": "force-unsafe-io\npath-exclude=/usr/share/man/*\npath-exclude=/usr/share/doc/*\n",
     "etc/sudoers.d/iks": "iks ALL=(ALL) NOPASSWD:ALL\n",
     "etc/ssh/sshd_config.d/iks-lab.conf": (
-        "HostKey /etc/ssh/ssh_host_ed25519_key\nPermitRootLogin prohibit-password\nPasswordAuthentication no\nUseDNS no\n"
+        "HostKey /etc/ssh/ssh_host_ed25519_key\nPermitRootLogin prohibit-password\n"
+        "PasswordAuthentication no\nUseDNS no\n"
     ),
     "etc/systemd/journald.conf.d/iks-lab.conf": "[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\n",
     "etc/resolv.conf": "",  # a name server that never answers would slow everything down

@@ -3,7 +3,8 @@
 """Builds, once, the root file system of the nodes, the repository they install from, and the kube layer.
 
 A cache entry is a directory: `rootfs` (the lower layer of every node), `kube` (a layer with iptables above it) and
-`repo` (a flat repository). It is built beside its final name and renamed when whole, so a killed build leaves nothing used.
+`repo` (a flat repository). It is built beside its final name and renamed when whole: a killed build leaves
+nothing that is used.
 """
 
 from __future__ import annotations
@@ -91,8 +92,17 @@ def _debootstrap(recipe: Recipe, root: Path, log: Path) -> None:
     mirror = host_mirror()
     argv = [
         # Its own mount namespace: what debootstrap mounts is gone with it, however it ends.
-        "unshare", "--mount", "--fork", "--kill-child", "--propagation", "private",
-        "debootstrap", "--variant=minbase", f"--include={','.join(recipe.base)}", recipe.suite, str(root),
+        "unshare",
+        "--mount",
+        "--fork",
+        "--kill-child",
+        "--propagation",
+        "private",
+        "debootstrap",
+        "--variant=minbase",
+        f"--include={','.join(recipe.base)}",
+        recipe.suite,
+        str(root),
         *([mirror] if mirror else []),
     ]
     run_visibly(argv, f"debootstrap {recipe.suite}", log)
@@ -126,8 +136,12 @@ def _build_repository(recipe: Recipe, image: Image, log: Path) -> None:
     image.repo.mkdir()
     archives = image.rootfs / "var/cache/apt/archives"
     _in_root(image, ["apt-get", "-q", "update"], "reading the archive", log)
-    _in_root(image, ["apt-get", "-q", "-y", "--no-install-recommends", "--download-only", "install", *recipe.repository],
-             "downloading packages for the nodes", log)
+    _in_root(
+        image,
+        ["apt-get", "-q", "-y", "--no-install-recommends", "--download-only", "install", *recipe.repository],
+        "downloading packages for the nodes",
+        log,
+    )
     for package in sorted(archives.glob("*.deb")):
         shutil.move(str(package), image.repo / package.name.replace("%3a", "."))
     write_packages_index(image.repo)
@@ -175,8 +189,10 @@ def _build_kube_layer(recipe: Recipe, image: Image, log: Path) -> None:
         folder.mkdir()
     options = f"lowerdir={image.rootfs},upperdir={image.kube},workdir={work}"
     install = f"apt-get -q -y install {' '.join(recipe.kube)} && apt-get clean"
-    script = (f"mount -t overlay overlay -o {options} {view} && mount --bind {image.repo} {view}/srv/repo"
-              f" && chroot {view} sh -c '{install}'")
+    script = (
+        f"mount -t overlay overlay -o {options} {view} && mount --bind {image.repo} {view}/srv/repo"
+        f" && chroot {view} sh -c '{install}'"
+    )
     run_visibly(["unshare", "--mount", "--propagation", "private", "sh", "-c", script], "adding the kube layer", log)
     for folder in (work, view):
         remove_tree(folder)
@@ -185,5 +201,19 @@ def _build_kube_layer(recipe: Recipe, image: Image, log: Path) -> None:
 def _in_root(image: Image, argv: list[str], title: str, log: Path) -> None:
     """Run a command in the unfinished root with the repository bound in; mounts end with the command."""
     script = 'mkdir -p "$0/srv/repo" && mount --bind "$1" "$0/srv/repo" && root=$0 && shift && exec chroot "$root" "$@"'
-    run_visibly(["unshare", "--mount", "--propagation", "private", "sh", "-c", script,
-                 str(image.rootfs), str(image.repo), *argv], title, log)
+    run_visibly(
+        [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            script,
+            str(image.rootfs),
+            str(image.repo),
+            *argv,
+        ],
+        title,
+        log,
+    )

@@ -61,7 +61,8 @@ def inventory(lab: Lab, *, user: str = "iks") -> dict[str, Any]:
     for group in GROUPS:
         hosts = {
             node.name: {"ansible_host": node.ssh_address}
-            for node in lab.topology.nodes if node.group == group and node.name in state.nodes
+            for node in lab.topology.nodes
+            if node.group == group and node.name in state.nodes
         }
         if hosts:
             groups[group] = {"hosts": hosts}
@@ -83,7 +84,8 @@ def write_inventory_files(lab: Lab) -> Path:
     (folder / "cp").mkdir(mode=0o700, exist_ok=True)
     host_key = " ".join((folder / "host.pub").read_text(encoding="utf-8").split()[:2])
     (folder / "known_hosts").write_text(
-        "".join(f"{node.ssh_address} {host_key}\n" for node in lab.topology.nodes), encoding="utf-8")
+        "".join(f"{node.ssh_address} {host_key}\n" for node in lab.topology.nodes), encoding="utf-8"
+    )
     file = folder / "inventory.yml"
     file.write_text(json.dumps(inventory(lab), indent=2) + "\n", encoding="utf-8")
     return file

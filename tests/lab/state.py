@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is known of a lab between two commands: /run/iks-lab/<id>/lab.json, written before anything it describes exists."""
+"""What is known of a lab between two commands: /run/iks-lab/<id>/lab.json, written before what it describes exists."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keeps one node running: mounts its overlay, starts systemd-nspawn, and starts it again when the node reboots.
 
-Started by node.py as a program of its own, already inside the lab's network namespace, a private mount namespace (so the
-overlay vanishes with this process, however it ends) and the node's control groups. Its one argument is a JSON file.
+Started by node.py as a program of its own, already inside the lab's network namespace, a private mount namespace
+(so the overlay vanishes with this process, however it ends) and the node's control groups. Its one argument is a
+JSON file.
 """
 
 from __future__ import annotations

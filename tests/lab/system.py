@@ -28,7 +28,9 @@ def say(text: str) -> None:
 
 def require_root() -> None:
     if os.geteuid() != 0:
-        raise LabError(f"the lab needs root (network namespaces, overlays); this is uid {os.geteuid()}: run it with sudo")
+        raise LabError(
+            f"the lab needs root (network namespaces, overlays); this is uid {os.geteuid()}: run it with sudo"
+        )
 
 
 def require_tools(tools: Sequence[str]) -> None:
@@ -44,11 +46,19 @@ def tool_path() -> str:
     return os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
 
 
-def run(argv: Sequence[str], *, stdin: str | None = None, check: bool = True,
-        timeout: float | None = 60) -> subprocess.CompletedProcess[str]:
+def run(
+    argv: Sequence[str], *, stdin: str | None = None, check: bool = True, timeout: float | None = 60
+) -> subprocess.CompletedProcess[str]:
     """Run one command quietly; a failure names the command, its status and its last line."""
-    done = subprocess.run(list(argv), input=stdin, capture_output=True, text=True, timeout=timeout, check=False,
-                          env={**os.environ, "PATH": tool_path()})
+    done = subprocess.run(
+        list(argv),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env={**os.environ, "PATH": tool_path()},
+    )
     if check and done.returncode != 0:
         lines = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()
         raise LabError(f"command failed with status {done.returncode}: {' '.join(argv)}: {lines[-1]}")
@@ -67,8 +77,13 @@ def run_visibly(argv: Sequence[str], title: str, log: Path, *, every: float = 5.
 
     say(title)
     with open(log, "a", encoding="utf-8") as sink, subprocess.Popen(
-        list(argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
-        errors="replace", env={**os.environ, "PATH": tool_path(), "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
+        list(argv),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+        env={**os.environ, "PATH": tool_path(), "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
     ) as process:
         shower = threading.Thread(target=show, daemon=True)
         shower.start()

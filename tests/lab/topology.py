@@ -92,7 +92,8 @@ def _nic(name: str, bridge: Bridge, host: int, routes: tuple[tuple[str, str], ..
     """Host number n is the n-th address of IPv4 and, as people write it, ::n of IPv6."""
     four, six = ip_interface(bridge.ipv4), ip_interface(bridge.ipv6)
     return Nic(
-        name, bridge.name,
+        name,
+        bridge.name,
         IPv4Interface(f"{four.network[host]}/{four.network.prefixlen}"),
         IPv6Interface(f"{six.network[int(str(host), 16)]}/{six.network.prefixlen}"),
         tuple(Route(*route) for route in routes),
@@ -118,36 +119,82 @@ def topology(lab_id: int) -> Topology:
     node_ports = (10250,)
     worker_ports = (8081, 10250, 30999)
 
-    return Topology(lab_id, (pub, priv, onp, sup), (
-        Node("master", "iks_masters", (
-            _nic("eth0", pub, 10, default),
-            _nic("eth1", priv, 10, provider + onprem_nets + to_pods1 + to_pods2),
-        ), listens_tcp=(443, 6443, *node_ports)),
-        Node("worker1", "iks_workers", (
-            _nic("eth0", pub, 11, default),
-            _nic("eth1", priv, 11, provider + onprem_nets + to_pods2),
-        ), forwards=True, pod_network=pods1, listens_tcp=worker_ports, listens_udp=(30999,)),
-        Node("worker2", "iks_workers", (
-            _nic("eth0", priv, 12, (("0.0.0.0/0", f"{p4}.3"), ("::/0", f"{p6}:3"), *to_pods1)),
-        ), forwards=True, pod_network=pods2, listens_tcp=worker_ports, listens_udp=(30999,)),
-        Node("gateway", "iks_gateways", (
-            _nic("eth0", pub, 3, default),
-            _nic("eth1", priv, 3, to_pods1 + to_pods2),
-            _nic("eth2", onp, 1),
-        ), forwards=True),
-        Node("internet", "lab_support", (
-            _nic("eth0", pub, 1, (
-                (priv.ipv4, "203.0.113.3"), (priv.ipv6, "2001:db8:113::3"),
-                (onp.ipv4, "203.0.113.3"), (onp.ipv6, "2001:db8:113::3"),
-                (pods1, "203.0.113.11"), (pods2, "203.0.113.3"),
-            )),
-            _nic("eth1", sup, 2),
-        )),
-        Node("onprem", "lab_support", (
-            _nic("eth0", onp, 10, (("0.0.0.0/0", "192.168.77.1"), ("::/0", "fd00:77::1"))),
-            _nic("eth1", sup, 3),
-        ), listens_tcp=(80, 8080), listens_udp=(8080,)),
-    ))
+    return Topology(
+        lab_id,
+        (pub, priv, onp, sup),
+        (
+            Node(
+                "master",
+                "iks_masters",
+                (
+                    _nic("eth0", pub, 10, default),
+                    _nic("eth1", priv, 10, provider + onprem_nets + to_pods1 + to_pods2),
+                ),
+                listens_tcp=(443, 6443, *node_ports),
+            ),
+            Node(
+                "worker1",
+                "iks_workers",
+                (
+                    _nic("eth0", pub, 11, default),
+                    _nic("eth1", priv, 11, provider + onprem_nets + to_pods2),
+                ),
+                forwards=True,
+                pod_network=pods1,
+                listens_tcp=worker_ports,
+                listens_udp=(30999,),
+            ),
+            Node(
+                "worker2",
+                "iks_workers",
+                (_nic("eth0", priv, 12, (("0.0.0.0/0", f"{p4}.3"), ("::/0", f"{p6}:3"), *to_pods1)),),
+                forwards=True,
+                pod_network=pods2,
+                listens_tcp=worker_ports,
+                listens_udp=(30999,),
+            ),
+            Node(
+                "gateway",
+                "iks_gateways",
+                (
+                    _nic("eth0", pub, 3, default),
+                    _nic("eth1", priv, 3, to_pods1 + to_pods2),
+                    _nic("eth2", onp, 1),
+                ),
+                forwards=True,
+            ),
+            Node(
+                "internet",
+                "lab_support",
+                (
+                    _nic(
+                        "eth0",
+                        pub,
+                        1,
+                        (
+                            (priv.ipv4, "203.0.113.3"),
+                            (priv.ipv6, "2001:db8:113::3"),
+                            (onp.ipv4, "203.0.113.3"),
+                            (onp.ipv6, "2001:db8:113::3"),
+                            (pods1, "203.0.113.11"),
+                            (pods2, "203.0.113.3"),
+                        ),
+                    ),
+                    _nic("eth1", sup, 2),
+                ),
+            ),
+            Node(
+                "onprem",
+                "lab_support",
+                (
+                    _nic("eth0", onp, 10, (("0.0.0.0/0", "192.168.77.1"), ("::/0", "fd00:77::1"))),
+                    _nic("eth1", sup, 3),
+                ),
+                listens_tcp=(80, 8080),
+                listens_udp=(8080,),
+            ),
+        ),
+    )
 
 
 def controller_addresses(lab: Topology) -> dict[str, tuple[str, str]]:
@@ -163,8 +210,14 @@ def controller_addresses(lab: Topology) -> dict[str, tuple[str, str]]:
 def networkd_file(nic: Nic) -> str:
     """The systemd-networkd unit of one interface with fixed addresses."""
     lines = [
-        "[Match]", f"Name={nic.name}", "",
-        "[Network]", "LinkLocalAddressing=ipv6", "IPv6AcceptRA=no", "LLDP=no", "",
+        "[Match]",
+        f"Name={nic.name}",
+        "",
+        "[Network]",
+        "LinkLocalAddressing=ipv6",
+        "IPv6AcceptRA=no",
+        "LLDP=no",
+        "",
     ]
     for address in (nic.ipv4, nic.ipv6):
         # Without this an IPv6 address is unusable for the first second.
