@@ -20,21 +20,25 @@ run() {
   fi
 }
 
-# ansible-lint resolves iks.hardening.* names, so it looks at a copy that lies where a collection lies.
+# Both resolve iks.hardening.* names, so they look at a copy that lies where a collection lies.
 lint_ansible() {
-  tools/stage.sh build/lint/ansible_collections/iks/hardening
-  (
-    cd build/lint/ansible_collections/iks/hardening || exit 1
-    ANSIBLE_COLLECTIONS_PATH=$OLDPWD/build/lint ansible-lint --offline --strict -q --config-file .ansible-lint
-  )
+  (cd "$copy" && ansible-lint --offline --strict -q)
 }
 
+lint_docs() {
+  (cd "$copy" && antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck --disallow-unknown-collection-refs .)
+}
+
+copy=build/lint/ansible_collections/iks/hardening
+tools/stage.sh "$copy" || exit 1
+export ANSIBLE_COLLECTIONS_PATH=$PWD/build/lint ANSIBLE_HOME=$PWD/build/lint/home NO_COLOR=1
 mapfile -t scripts < <(git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run)
 run ruff ruff check .
 run ruff-format ruff format --check .
 run yamllint yamllint --strict .
 run shellcheck shellcheck --external-sources "${scripts[@]}"
 run antsibull-changelog antsibull-changelog lint
+run antsibull-docs lint_docs
 run ansible-lint lint_ansible
 
 if ((${#failed[@]})); then
