@@ -77,7 +77,8 @@ case $command in
     (cd build/pythons && printf '%s ' *)
     printf '\n'
     ;;
-  units) ;;
+  # Targets' Pythons are the matrix's business (tests/matrix): there is no pytest for them here.
+  units) set -- --python "$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" "$@" ;;
   *)
     printf 'ansible_test.sh: %s: unknown command; known: sanity, units\n' "$command" >&2
     exit 2
