@@ -13,9 +13,9 @@ from pathlib import Path
 
 import yaml
 
+from . import kube, ssh
 from . import lab as labs
 from . import node as nodes
-from . import ssh
 from .lab import Lab
 from .probe import Probe, outcomes_as_json, probes_from_json, run_probes
 from .recipe import SUITES, Recipe
@@ -70,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("command", nargs=argparse.REMAINDER)
     sub = verb("reboot", _reboot, "reboot a node and wait for it")
     sub.add_argument("--power-cut", action="store_true", help="without shutting down")
+    sub.add_argument("node")
+    sub = verb("kube", _kube, "pods and kube-proxy's rules on a running worker; on one that has them, write them anew")
     sub.add_argument("node")
     sub = verb("inventory", _inventory, "print an Ansible inventory of the running lab")
     sub.add_argument("--format", choices=("yaml", "json"), default="yaml")
@@ -147,6 +149,14 @@ def _run(options: argparse.Namespace) -> None:
 def _reboot(options: argparse.Namespace) -> None:
     lab = Lab(resolve_id(options.id))
     (lab.power_cut if options.power_cut else lab.reboot)(options.node)
+
+
+def _kube(options: argparse.Namespace) -> None:
+    lab = Lab(resolve_id(options.id))
+    if lab.state.kube:
+        kube.reassert(lab, options.node)
+    else:
+        kube.provision(lab, options.node)
 
 
 def _inventory(options: argparse.Namespace) -> None:

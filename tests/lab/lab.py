@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import cgroup, ssh
+from . import cgroup, kube, ssh
 from . import node as nodes
 from .nodefiles import NodeFile, common_files, internet_files
 from .recipe import Recipe
@@ -97,6 +97,11 @@ class Lab:
             "HOME=/root",
             "LANG=C.UTF-8",
         ]
+
+    def write(self, node: str, path: str, text: str, *, mode: int = 0o644) -> None:
+        """Write a file in a node, with the directories above it."""
+        script = 'mkdir -p "$(dirname "$1")" && cat > "$1" && chmod "$2" "$1"'
+        self.run(node, ["sh", "-c", script, "sh", path, f"{mode:o}"], stdin=text)
 
     def read(self, node: str, path: str) -> str:
         return self.run(node, ["cat", path]).stdout
@@ -208,6 +213,8 @@ def _start_nodes(state: LabState, names: Sequence[str]) -> None:
         nodes.stop(state, name)  # what a crashed run may have left of it
         node = lab.node(name)
         files: list[NodeFile] = common_files(lab, node, keys)
+        if state.kube and node.pod_network:
+            files += kube.files(node)
         if name == "internet":
             files += internet_files(node)
         nodes.start(state, node, image, netns_path(state.lab_id), files)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cgroup
+from . import cgroup, kube
 from .nodefiles import NodeFile
 from .rootfs import Image
 from .state import LabState
@@ -118,9 +118,7 @@ def start(state: LabState, node: Node, image: Image, netns: str, files: Iterable
 
 def lower_layers(state: LabState, node: Node, image: Image) -> list[Path]:
     """A worker that runs kube-proxy's iptables mode has iptables installed; every other node is minimal."""
-    from .kube import uses_iptables
-
-    return [image.kube, image.rootfs] if state.kube and uses_iptables(node) else [image.rootfs]
+    return [image.kube, image.rootfs] if state.kube and kube.uses_iptables(node) else [image.rootfs]
 
 
 def _spec(state: LabState, node: Node, image: Image, place: NodePaths, lowers: list[Path]) -> str:

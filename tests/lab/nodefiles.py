@@ -86,9 +86,9 @@ def common_files(topology: Topology, node: Node, keys: Keys) -> list[NodeFile]:
 
 
 # The far end of everything. An address that nobody else has is local: the default route stands in the local table (ICMP
-# replies come only from addresses of that table), and the way to everybody else stands beside it, more specific. A transparent
-# proxy rule hands every port to one listener, which so answers from the very address and port that were asked: no
-# translation, no conntrack.
+# replies come only from addresses of that table), and the way to everybody else stands beside it, more specific.
+# A transparent proxy rule hands every port to one listener, which so answers from the very address and port that were
+# asked: no translation, no conntrack.
 INTERNET_SCRIPT = """\
 #!/bin/sh
 set -e

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that sends probes, started by probe.py inside a network namespace of a lab; one JSON request on its input.
+"""The program that sends probes; probe.py starts it inside a network namespace of a lab, with a JSON request as input.
 
 Not asyncio on purpose: a whole port range is tens of thousands of sockets; epoll with one queue of deadlines
 (all attempts wait equally long) costs much less.

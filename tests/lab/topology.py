@@ -70,9 +70,11 @@ class Node:
         assert address is not None, self.name
         return address
 
-    @property
-    def pod_address(self) -> str | None:
-        return str(ip_interface(self.pod_network).network[2]) if self.pod_network else None
+    def pod_address(self, family: int = 4) -> str:
+        """The address of the node's pod; only workers have one."""
+        assert self.pod_network is not None, self.name
+        four = ip_interface(self.pod_network).network
+        return str(four[2]) if family == 4 else f"fd00:30:{str(four).split('.')[2]}::2"
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,9 @@ def topology(lab_id: int) -> Topology:
     # The provider's private network lies behind the private router, as on its real machines.
     provider = (("10.0.0.0/8", f"{p4}.3"),)
     pods1, pods2 = "172.30.11.0/24", "172.30.12.0/24"
-    to_pods1, to_pods2 = ((pods1, f"{p4}.11"),), ((pods2, f"{p4}.12"),)
+    pods1_v6, pods2_v6 = "fd00:30:11::/48", "fd00:30:12::/48"
+    to_pods1 = ((pods1, f"{p4}.11"), (pods1_v6, f"{p6}:11"))
+    to_pods2 = ((pods2, f"{p4}.12"), (pods2_v6, f"{p6}:12"))
     node_ports = (10250,)
     worker_ports = (8081, 10250, 30999)
 
@@ -178,6 +182,8 @@ def topology(lab_id: int) -> Topology:
                             (onp.ipv6, "2001:db8:113::3"),
                             (pods1, "203.0.113.11"),
                             (pods2, "203.0.113.3"),
+                            (pods1_v6, "2001:db8:113::11"),
+                            (pods2_v6, "2001:db8:113::3"),
                         ),
                     ),
                     _nic("eth1", sup, 2),
