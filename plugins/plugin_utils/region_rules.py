@@ -9,6 +9,7 @@ silent.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Iterable
 
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import rule_from_dict, rule_to_dict
@@ -208,7 +209,9 @@ class _Builder:
         for item in used:
             regions = ", ".join(region for region, found in serving.items() if item in found)
             subject = f"{name} for {regions}" if len(regions) <= 80 else f"{name} for {len(self.regions)} regions"
-            self._outbound(item.host, item.networks, service, subject, self._origin(item.origin, name))
+            # Which region a host serves was our choice only where the page says nothing; an overlay says it.
+            chosen = service if item.origin == self.catalogue.label else replace(service, choice="")
+            self._outbound(item.host, item.networks, chosen, subject, self._origin(item.origin, name))
 
     # ---- step 5
 

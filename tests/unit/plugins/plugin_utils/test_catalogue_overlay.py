@@ -40,10 +40,7 @@ def test_a_region_is_added():
     found = rules(OWN, regions="LW")
     assert found["lab-west-master-lab01-tcp"]["destinations"] == ["203.0.113.10/32", "2001:db8:cafe::10/128"]
     assert found["lab-west-master-lab02-udp"]["reason"].startswith("lab-west, master lab02, overlay our lab (")
-    assert (
-        found["registry.lab.example-tcp"]["reason"]
-        == "registry for lab-west, overlay our lab (region column of 2018-04-23)"
-    )
+    assert found["registry.lab.example-tcp"]["reason"] == "registry for lab-west, overlay our lab"
     assert found["private-lab02-tcp"]["reason"].startswith("private network of lab02, overlay our lab, page 2017-09-29")
     assert "private-dal01-tcp" in found
 
