@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 name: rules_to_lines
 short_description: Traffic rules as lines of text
 version_added: 0.1.0
-author: Contributors to the iks.hardening collection
+author: iks.hardening contributors (@iks-hardening)
 description:
   - Turns traffic rules (dictionaries, lines, or both) into one line a rule, the form in which a person reads them and
     in which a large ruleset is handed to M(iks.hardening.node_firewall) quickly.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 name: worker_addresses
 short_description: The workers' addresses from the output of bx cs workers
 version_added: 0.1.0
-author: Contributors to the iks.hardening collection
+author: iks.hardening contributors (@iks-hardening)
 description:
   - Reads the table that C(bx cs workers) (later C(ibmcloud ks workers)) prints and returns one column's addresses. This
     is step 1 of the page's section about opening ports.

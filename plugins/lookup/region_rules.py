@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 name: region_rules
 short_description: Traffic rules that a cloud region requires
 version_added: 0.1.0
-author: Contributors to the iks.hardening collection
+author: iks.hardening contributors (@iks-hardening)
 description:
   - Reads the region catalogue of the collection and returns the traffic rules that steps 1 to 7 of the page's section
     "Opening required ports and IP addresses in your firewall" ask for.

@@ -17,7 +17,16 @@ from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import
 
 from . import addresses
 from .catalogue import load_catalogue
-from .catalogue_model import ALL_LOCATIONS, PRIVATE, Catalogue, CatalogueError, MasterGroup, Region, Service
+from .catalogue_model import (
+    ALL_LOCATIONS,
+    PRIVATE,
+    Catalogue,
+    CatalogueError,
+    MasterGroup,
+    PrivateNetworks,
+    Region,
+    Service,
+)
 from .names import nearest_first, unknown
 from .region_request import DEFAULT_SERVICES, RegionRequest, RequestError
 
@@ -115,7 +124,8 @@ class _Builder:
                 self._masters()
                 self._workers()
             elif name == "private":
-                self._private()
+                if self.catalogue.private is not None:
+                    self._private(self.catalogue.private)
             else:
                 self._endpoints(name)
         self._locations_have_a_use(services)
@@ -215,9 +225,7 @@ class _Builder:
 
     # ---- step 5
 
-    def _private(self) -> None:
-        private = self.catalogue.private
-        assert private is not None  # offered services only
+    def _private(self, private: PrivateNetworks) -> None:
         service = Service("private", private.protocols, private.ports, private.choice, PRIVATE)
         origin = self.catalogue.step("private")
         if private.networks:
