@@ -64,9 +64,9 @@ def members(groups: list[Path]) -> set[int]:
     """Process ids in the groups and all groups below them."""
     found: set[int] = set()
     for group in groups:
-        for file in group.rglob("cgroup.procs"):
+        for folder, _, _ in os.walk(group):  # which, unlike glob, passes over a group that goes away meanwhile
             try:
-                found.update(int(word) for word in file.read_text(encoding="ascii").split())
+                found.update(int(word) for word in Path(folder, "cgroup.procs").read_text(encoding="ascii").split())
             except OSError:
                 continue  # the group went away, or is a threaded one
     found.discard(0)  # a process of another pid namespace

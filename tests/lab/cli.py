@@ -73,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("node")
     sub = verb("kube", _kube, "pods and kube-proxy's rules on a running worker; on one that has them, write them anew")
     sub.add_argument("node")
+    sub = verb("dhcp", _dhcp, "let a node take its private address from DHCP, or show what its server heard")
+    sub.add_argument("node")
+    sub.add_argument("action", choices=("on", "off", "log"))
+    sub.add_argument("--lease", type=int, default=20, help="seconds")
+    sub = verb("reset", _reset, "fresh disks for these nodes")
+    sub.add_argument("nodes", nargs="*", help="default: all")
     sub = verb("inventory", _inventory, "print an Ansible inventory of the running lab")
     sub.add_argument("--format", choices=("yaml", "json"), default="yaml")
     sub.add_argument("--user", default="iks", help="iks (with become) or root")
@@ -157,6 +163,21 @@ def _kube(options: argparse.Namespace) -> None:
         kube.reassert(lab, options.node)
     else:
         kube.provision(lab, options.node)
+
+
+def _dhcp(options: argparse.Namespace) -> None:
+    lab = Lab(resolve_id(options.id))
+    if options.action == "on":
+        lab.enable_dhcp(options.node, lease_seconds=options.lease)
+    elif options.action == "off":
+        lab.disable_dhcp(options.node)
+    else:
+        for entry in lab.dhcp_log(options.node):
+            print(json.dumps(entry))
+
+
+def _reset(options: argparse.Namespace) -> None:
+    Lab(resolve_id(options.id)).reset(*options.nodes)
 
 
 def _inventory(options: argparse.Namespace) -> None:

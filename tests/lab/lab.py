@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import cgroup, kube, ssh
+from . import cgroup, dhcp, kube, ssh
 from . import node as nodes
 from .nodefiles import NodeFile, common_files, internet_files
 from .recipe import Recipe
@@ -109,16 +109,48 @@ class Lab:
     def reboot(self, node: str, *, timeout: float = 30) -> None:
         """Reboot as an administrator would; returns when SSH answers again."""
         before = self.leader(node)
+        ssh.end_masters(self.state.folder)  # a connection to a machine that is no more would only hang
         self.run(node, ["systemctl", "reboot"], check=False)
         wait_until(lambda: nodes.leader(self.state, node) not in (None, before), timeout, f"node {node} reboots")
         self.wait_for_ssh([node], timeout=timeout)
+        _wait_booted(self.state, [node])
 
     def power_cut(self, node: str) -> None:
         """End the node at once and start it again with the disk it had; returns when SSH answers again."""
         self._must_have(node)
         nodes.stop(self.state, node)
-        _start_nodes(self.state, [node])
-        self.wait_for_ssh([node])
+        self._start([node])
+
+    def reset(self, *names: str) -> None:
+        """Give nodes (all, when none is named) a fresh disk and start them anew, as if the lab had just been made."""
+        chosen = list(names) or self.node_names
+        for node in chosen:
+            self._must_have(node)
+            nodes.stop(self.state, node)
+            remove_tree(nodes.paths(self.state, node).folder)
+        self._start(chosen)
+
+    def _start(self, names: Sequence[str]) -> None:
+        ssh.end_masters(self.state.folder)
+        _start_nodes(self.state, names)
+        self.wait_for_ssh(names)
+        _wait_booted(self.state, names)
+
+    def enable_dhcp(self, node: str, *, lease_seconds: int = 20) -> None:
+        """The node's private address comes from a DHCP lease from now on; it stays the same address."""
+        dhcp.enable(self, node, lease_seconds=lease_seconds)
+
+    def disable_dhcp(self, node: str) -> None:
+        dhcp.disable(self, node)
+
+    def dhcp_log(self, node: str) -> list[dict[str, object]]:
+        """What the DHCP server heard from the node: dictionaries with time, message (discover, request) and unicast."""
+        return dhcp.log(self, node)
+
+    @property
+    def inventory_file(self) -> Path:
+        """The lab's Ansible inventory: user iks, who becomes root."""
+        return self.state.folder / "inventory.yml"
 
     def wait_for_ssh(self, names: Sequence[str], *, timeout: float = 30) -> None:
         with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
@@ -248,8 +280,8 @@ def _remove(lab_id: int) -> None:
     state = load(lab_id)
     if state is not None:
         ssh.end_masters(state.folder)
-        for name in [node.name for node in topology(lab_id).nodes]:
-            nodes.stop(state, name)
+        for node in topology(lab_id).nodes:
+            nodes.stop(state, node.name)
         cgroup.end(nodes.groups(state))
     if Path(netns_path(lab_id)).exists():
         end_processes_in(netns_path(lab_id))

@@ -1,0 +1,36 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures for tests that need real nodes: pytest -p tests.lab.pytest_plugin.
+
+`lab` is one whole lab for the session, with an id of its own. IKS_LAB_ID names one to use instead (and, if it was up
+before, to leave up); IKS_LAB_KEEP=1 leaves it up in any case. `fresh_nodes` is the same lab with fresh disks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import lab as labs
+from tests.lab.lab import Lab
+from tests.lab.state import load, resolve_id
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    lab_id = resolve_id(os.environ.get("IKS_LAB_ID") or "auto")
+    found = load(lab_id)
+    try:
+        yield labs.up(lab_id, suite=found.suite if found else os.environ.get("IKS_LAB_SUITE", "bookworm"))
+    finally:
+        if not os.environ.get("IKS_LAB_KEEP") and not (found and found.ready):
+            labs.down(lab_id)
+
+
+@pytest.fixture
+def fresh_nodes(lab: Lab) -> Lab:
+    """The lab with every node as new, also in its memory: no rule or package of an earlier test is left."""
+    lab.reset()
+    return lab
