@@ -41,12 +41,10 @@ class ActionModule(ActionBase):
 
     def _rules(self, options: dict[str, Any]) -> list[str]:
         # Late: netaddr is only needed here, and its absence is reported by what needs it.
-        from ..plugin_utils.region_rules import RegionRequest, region_rules
-        from ..plugin_utils.catalogue import load_catalogue
+        from ..plugin_utils.region_rules import rules_for
 
-        catalogue = load_catalogue(options.pop("catalogue"), self._overlay(options.pop("overlay")))
-        request = RegionRequest.from_options(options)
-        return [rule_to_line(rule_from_dict(rule)) for rule in region_rules(catalogue, request)]
+        options["overlay"] = self._overlay(options["overlay"])
+        return [rule_to_line(rule_from_dict(rule)) for rule in rules_for(options)]
 
     def _overlay(self, overlay: Any) -> Any:
         """A file is looked for as Ansible looks for files: beside the role and the playbook."""

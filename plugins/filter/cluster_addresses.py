@@ -29,5 +29,6 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "node_addresses": _guarded(cluster_addresses.node_addresses),
+            "private_addresses": _guarded(cluster_addresses.private_addresses),
             "public_addresses": _guarded(cluster_addresses.public_addresses),
         }

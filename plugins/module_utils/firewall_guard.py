@@ -38,18 +38,27 @@ def check_lockout(ruleset: Ruleset, run: Run) -> None:
 
 
 def locked_out(ruleset: Ruleset, peer: Dict[str, object], links: Dict[str, List[str]]) -> str:
-    """Why the peer could not come back, or an empty string. Pure."""
+    """Why the peer's session or its next one would be cut, or an empty string. Pure.
+
+    Answers are looked at as new packets: to a node that began to track connections with this very ruleset, a session
+    that is older than that is not established.
+    """
     source = ipaddress.ip_address(str(peer["source"]))
     destination = ipaddress.ip_address(str(peer["destination"]))
+    port, source_port = int(str(peer["port"])), int(str(peer["source_port"]))
     for name in _arriving(links, str(destination)):
-        packet = Packet("in", "tcp", source, destination, name, port=int(str(peer["port"])), source_port=int(str(peer["source_port"])))
-        verdict = decide(ruleset.for_direction("in"), packet)
-        if verdict.action in ("drop", "reject") and verdict.rule is not None:
-            return (
-                f"rule {verdict.rule.name} would {verdict.rule.action} new SSH connections from {source} on {name} port {peer['port']}, "
-                f"where this task comes from. Set iks_management_networks: [{source}/{source.max_prefixlen}] "
-                "(or a network that holds it), or give allow_lockout: true"
-            )
+        ways = (
+            ("new SSH connections from", Packet("in", "tcp", source, destination, name, port=port, source_port=source_port)),
+            ("the answers of SSH to", Packet("out", "tcp", destination, source, name, port=source_port, source_port=port)),
+        )
+        for what, packet in ways:
+            verdict = decide(ruleset.for_direction(packet.direction), packet)
+            if verdict.action in ("drop", "reject") and verdict.rule is not None:
+                return (
+                    f"rule {verdict.rule.name} would {verdict.rule.action} {what} {source} on {name} port {port}, where this task "
+                    f"comes from. Set iks_management_networks: [{source}/{source.max_prefixlen}] (or a network that holds it), "
+                    "or give allow_lockout: true"
+                )
     return ""
 
 

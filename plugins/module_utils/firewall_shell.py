@@ -15,7 +15,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from .errors import NodeError
 from .firewall_plan import OwnState, is_same, read_state, restore_text
-from .iptables_text import read_table
+from .iptables_text import first_difference, read_table
 from .traffic import FAMILIES, IPV4, IPV6
 
 Run = Callable[[List[str], str], Tuple[int, str, str]]
@@ -146,7 +146,8 @@ def apply_states(run: Run, backend: Backend, have: Mapping[str, OwnState], want:
         now = read_states(run, backend) if done else {}
         for family in done:
             if not is_same(now[family], want[family]):
-                raise NodeError(f"{PROGRAMS[family]}: what was read back differs from what was loaded")
+                rule = first_difference(want[family].lines(), now[family].lines())
+                raise NodeError(f"{PROGRAMS[family]}: what was read back differs from what was loaded, first in {rule!r}")
     except NodeError as error:
         undone = [_undo(run, backend, family, have[family]) for family in done]
         raise NodeError(f"{str(error).rstrip(';, ')}; {'; '.join(undone) or 'nothing was changed'}") from None

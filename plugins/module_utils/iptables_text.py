@@ -22,6 +22,7 @@ _CTSTATES = ("INVALID", "NEW", "RELATED", "ESTABLISHED", "DNAT")
 # multiport holds 15 ports, and a range takes two of them (xt_multiport.h).
 MULTIPORT_SLOTS = 15
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+_ESCAPED = re.compile(r"\\(.)")
 # Protocols that every build of the tools prints by name; other names depend on the node's /etc/protocols.
 _PRINTED = {"tcp": "tcp", "udp": "udp", "icmp": "icmp", "icmpv6": "ipv6-icmp", "sctp": "sctp", "esp": "esp", "ah": "ah"}
 _NUMBERS = {**{name: str(number) for name, number in PROTOCOLS.items()}, "ipv6-icmp": "58"}
@@ -58,7 +59,9 @@ def _tail(rule: Rule, family: str) -> str:
         wanted = {state.upper() for state in rule.states}
         states = f"-m conntrack --ctstate {','.join(state for state in _CTSTATES if state in wanted)} "
     target = REJECT[family] if rule.action == "reject" else TARGETS[rule.action]
-    return f'{states}-m comment --comment "{rule.comment}" -j {target}'
+    # The tools print an apostrophe with a backslash, and read it so (xtables_save_string).
+    comment = rule.comment.replace("'", "\\'")
+    return f'{states}-m comment --comment "{comment}" -j {target}'
 
 
 def _protocol_matches(rule: Rule) -> List[str]:
@@ -107,7 +110,7 @@ def _port_chunks(ranges: Optional[Tuple[PortRange, ...]]) -> List[Optional[Tuple
 
 def tokens(line: str) -> List[str]:
     """The words of one line; a quoted text is one word."""
-    return [quoted.replace('\\"', '"').replace("\\\\", "\\") if quoted or not plain else plain for quoted, plain in _TOKEN.findall(line)]
+    return [plain or _ESCAPED.sub(r"\1", quoted) for quoted, plain in _TOKEN.findall(line)]
 
 
 @lru_cache(maxsize=None)
@@ -131,6 +134,16 @@ def same(left: Iterable[str], right: Iterable[str]) -> bool:
     """Whether two lists of rules say the same in the same order."""
     left, right = list(left), list(right)
     return left == right or (len(left) == len(right) and all(a == b or canonical(a) == canonical(b) for a, b in zip(left, right)))
+
+
+def first_difference(left: Iterable[str], right: Iterable[str]) -> str:
+    """The first rule of `left` that `right` has not in its place, or what `right` has too much; for messages."""
+    left, right = list(left), list(right)
+    for index in range(max(len(left), len(right))):
+        pair = left[index : index + 1], right[index : index + 1]
+        if not same(*pair):
+            return (pair[0] or pair[1])[0]
+    return ""
 
 
 def read_table(text: str, table: str) -> Dict[str, List[str]]:

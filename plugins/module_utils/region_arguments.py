@@ -5,20 +5,21 @@
 
 from __future__ import annotations
 
-SERVICES = ("master", "registry", "monitoring", "logging", "private")
-DEFAULT_SERVICES = ("master", "registry", "private")
-
+# What the request on the controller checks (names, addresses, services) is raw here: its messages say more.
 ARGUMENTS = {
-    "regions": {"type": "list", "elements": "str", "default": []},
-    "locations": {"type": "list", "elements": "str", "default": []},
-    "services": {"type": "list", "elements": "str", "choices": list(SERVICES), "default": list(DEFAULT_SERVICES)},
+    "regions": {"type": "list", "elements": "str"},
+    "locations": {"type": "list", "elements": "str"},
+    "services": {"type": "list", "elements": "str"},
     "catalogue": {"type": "str", "default": "2017-09-29"},
     "overlay": {"type": "raw"},
-    "worker_addresses": {"type": "list", "elements": "str", "default": []},
-    "load_balancers": {"type": "list", "elements": "dict", "default": []},
-    "ingress": {"type": "list", "elements": "dict", "default": []},
-    "operator_networks": {"type": "list", "elements": "str", "default": []},
+    "worker_addresses": {"type": "list", "elements": "str"},
+    "worker_private_addresses": {"type": "list", "elements": "str"},
+    "load_balancers": {"type": "list", "elements": "dict"},
+    "ingress": {"type": "list", "elements": "dict"},
+    "operator_networks": {"type": "list", "elements": "str"},
     "point": {"type": "str", "choices": ["worker", "gateway"], "default": "worker"},
+    "interface": {"type": "str"},
+    "private_interface": {"type": "str"},
     "name": {"type": "str", "default": "region"},
     "priority": {"type": "int", "default": 500},
     "state": {"type": "str", "choices": ["present", "absent", "rendered"], "default": "present"},

@@ -17,23 +17,23 @@ description:
   - The ruleset only opens. What is not opened is closed by the ruleset that holds the default verdict.
 options:
   regions:
-    description: Regions of the cluster, by any name that people use (V(us-south), V(US South), V(dal10)).
+    description:
+      - Regions of the cluster, by any name that people use (V(us-south), V(US South), V(dal10)).
+      - Required unless O(state=absent).
     type: list
     elements: str
-    default: []
   locations:
     description:
-      - Locations in use, for the private ranges of the page's step 5.
-      - The masters of all locations of a region are opened in any case.
+      - More locations in use. One of another region adds that whole region; one without a master adds its private range.
+      - It never narrows. The masters of all locations of a region are opened in any case.
     type: list
     elements: str
-    default: []
   services:
-    description: Which services are opened.
+    description:
+      - What to open, of V(master), V(registry), V(monitoring), V(logging) and V(private).
+      - The default is master, registry and private, as far as the catalogue's version publishes their addresses.
     type: list
     elements: str
-    choices: [master, registry, monitoring, logging, private]
-    default: [master, registry, private]
   catalogue:
     description: Date of the catalogue.
     type: str
@@ -45,27 +45,35 @@ options:
     description: Public addresses of the workers (the page's step 1).
     type: list
     elements: str
-    default: []
+  worker_private_addresses:
+    description:
+      - The workers' private addresses, from which a gateway opens the private ranges of step 5.
+      - Without it, those of O(worker_addresses) count that are private.
+    type: list
+    elements: str
   load_balancers:
     description: Load balancers to open from outside (step 6), each with C(address), C(port) and C(protocol).
     type: list
     elements: dict
-    default: []
   ingress:
     description: Ingress controllers to open from outside (step 7), each with C(address) and C(port) 80 or 443.
     type: list
     elements: dict
-    default: []
   operator_networks:
-    description: Networks of operators that run kubectl and calicoctl from behind the gateway.
+    description: Networks of operators that run kubectl and calicoctl from behind the gateway (the page's third situation).
     type: list
     elements: str
-    default: []
   point:
     description: Where the rules are enforced.
     type: str
     choices: [worker, gateway]
     default: worker
+  interface:
+    description: The public interface. Without it the rules name none.
+    type: str
+  private_interface:
+    description: The private interface. Without it the rules name none.
+    type: str
   name:
     description: Name of the ruleset.
     type: str

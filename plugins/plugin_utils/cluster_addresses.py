@@ -9,6 +9,7 @@ import ipaddress
 from typing import Any, Iterable, Mapping
 
 from ..module_utils.errors import HardeningError
+from .addresses import is_private
 
 
 class AddressesUnknown(HardeningError):
@@ -23,6 +24,11 @@ def node_addresses(hostvars: Mapping[str, Any], hosts: Iterable[str]) -> list[st
         for item in _listed(variables.get("iks_addresses")) or _found(variables) or _unknown(host, "iks_addresses"):
             found[item] = None
     return list(found)
+
+
+def private_addresses(hostvars: Mapping[str, Any], hosts: Iterable[str]) -> list[str]:
+    """Those of the hosts' addresses that are private ones."""
+    return [item for item in node_addresses(hostvars, hosts) if is_private(item)]
 
 
 def public_addresses(hostvars: Mapping[str, Any], hosts: Iterable[str]) -> list[str]:

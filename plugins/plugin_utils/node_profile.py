@@ -192,6 +192,10 @@ def _outgoing(rules: _Rules, direction: str, info: Mapping[str, Any], shape: Sha
     if direction == "out":
         rules.add("metadata", "the provider's metadata service", direction, "tcp", ports=[80], destinations=[METADATA], **where)
         rules.add("vrrp-out", f"{PAGE}: allow-vrrp, the node's own advertisements", direction, "vrrp", destinations=list(VRRP_GROUPS), **where)
+    if direction == "out" and settings.management_networks:
+        # A session that is older than connection tracking is not "established" to it: its answers look new.
+        rules.add("management-ssh-answers", "SSH to iks_management_networks, also of sessions older than connection tracking", "out", "tcp",
+                  source_ports=[22], destinations=settings.management_networks)  # fmt: skip
     if settings.cluster_networks:
         rules.add(f"{prefix}cluster-out", "the cluster's own networks", direction, destinations=settings.cluster_networks, **where)
     return notes

@@ -186,6 +186,13 @@ def test_dialects_are_levelled(left: str, right: str) -> None:
     assert canonical(left) == canonical(right)
 
 
+def test_apostrophe_is_printed_as_the_tools_print_it() -> None:
+    rule = rule_from_dict({"name": "p", "direction": "in", "action": "accept", "reason": "the node's own"})
+    (spec,) = rule_specs(rule, "ipv4")
+    assert spec == "-m comment --comment \"p: the node\\'s own\" -j ACCEPT"
+    assert tokens(spec)[3] == "p: the node's own"
+
+
 def test_tokens_read_quotes_as_the_tools_do() -> None:
     assert tokens('-m comment --comment "a - \\"b\\" c" -j X') == ["-m", "comment", "--comment", 'a - "b" c', "-j", "X"]
     assert tokens('--comment "" -j X') == ["--comment", "", "-j", "X"]

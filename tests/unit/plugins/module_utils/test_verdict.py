@@ -65,3 +65,15 @@ def test_lockout_is_told_with_the_rule_and_the_remedy() -> None:
     opened = Ruleset("node", 900, tuple(read_rules("accept in tcp from 203.0.113.5 port 22 name ssh # x")), closed.defaults)
     assert locked_out(opened, peer, links) == ""
     assert locked_out(closed, {**peer, "destination": "10.0.0.11"}, links) == ""
+
+
+def test_lockout_by_the_way_back() -> None:
+    """A session older than connection tracking hung for minutes: its answers were new packets to a closed OUTPUT."""
+    peer = {"source": "203.0.113.5", "source_port": 50000, "destination": "203.0.113.11", "port": 22}
+    links = {"eth0": ["203.0.113.11/24"]}
+    defaults = default_rules([{"direction": way, "interface": "eth0"} for way in ("in", "out")])
+    inwards = "accept in tcp from 203.0.113.5 port 22 name ssh # x"
+    found = locked_out(Ruleset("node", 900, tuple(read_rules(inwards)), defaults), peer, links)
+    assert "rule default-out-eth0 would drop the answers of SSH to 203.0.113.5" in found
+    both = f"{inwards}\naccept out tcp to 203.0.113.5 source-port 22 name answers # x"
+    assert locked_out(Ruleset("node", 900, tuple(read_rules(both)), defaults), peer, links) == ""

@@ -68,6 +68,7 @@ RESTRICTED = {
     "vrrp": ({"destination": "224.0.0.18", "protocol": "vrrp"}, "accept"),
     "ipv6": ({"source": "2001:db8::11", "destination": "2001:db8::99", "port": 443}, "drop"),
     "private": ({"destination": "10.9.9.9", "port": 443, "interface": "eth1"}, "return"),
+    "ssh-answers": ({"destination": "198.51.100.7", "source_port": 22, "port": 50000}, "accept"),
     "mirror": ({"destination": "192.0.2.80", "port": 80}, "accept"),
 }
 
