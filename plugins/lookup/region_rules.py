@@ -183,10 +183,8 @@ from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 
 from ..module_utils.errors import HardeningError
-from ..plugin_utils.catalogue import load_catalogue
 from ..plugin_utils.names import unknown
-from ..plugin_utils.region_request import RegionRequest
-from ..plugin_utils.region_rules import defects_in_use, region_rules
+from ..plugin_utils.region_rules import rules_and_slips
 
 OPTIONS = (
     "locations", "services", "catalogue", "overlay", "worker_addresses", "worker_private_addresses", "load_balancers",
@@ -205,13 +203,11 @@ class LookupModule(LookupBase):
             # Checked as they were written: Ansible's own casts would turn 443.7, yes or None into something.
             options = {**kwargs, "regions": self._flatten(terms)}
             options["overlay"] = self._overlay(kwargs.get("overlay"))
-            request = RegionRequest.from_options(options)
-            catalogue = load_catalogue(request.catalogue, request.overlay)
-            rules = region_rules(catalogue, request)
+            rules, slips = rules_and_slips(options)
         except HardeningError as error:
             raise AnsibleLookupError(str(error)) from error
-        for line in defects_in_use(catalogue, request):
-            Display().warning(f"region catalogue, known slip of the source: {line}")
+        for slip in slips:
+            Display().warning(slip)
         return rules
 
     def _overlay(self, overlay: Any) -> Any:

@@ -36,9 +36,19 @@ COMMENT_BYTES = 240
 
 
 def rules_for(options: dict[str, Any]) -> list[RuleDict]:
-    """Options in, rules out: what the lookup and the module do. Raises HardeningError."""
+    """Options in, rules out. Raises HardeningError."""
+    return rules_and_slips(options)[0]
+
+
+def rules_and_slips(options: dict[str, Any]) -> tuple[list[RuleDict], list[str]]:
+    """What the lookup and the module do: the rules of the options, and warnings about the source's known slips.
+
+    Raises HardeningError.
+    """
     request = RegionRequest.from_options(options)
-    return region_rules(load_catalogue(request.catalogue, request.overlay), request)
+    catalogue = load_catalogue(request.catalogue, request.overlay)
+    slips = [f"region catalogue, known slip of the source: {line}" for line in defects_in_use(catalogue, request)]
+    return region_rules(catalogue, request), slips
 
 
 def region_rules(catalogue: Catalogue, request: RegionRequest) -> list[RuleDict]:

@@ -24,6 +24,7 @@ from ansible_collections.iks.hardening.plugins.plugin_utils.region_rules import 
 
 PAGE = "regions-2017-09-29.yml"
 LIST = "ranges-2018-01-16.yml"
+FIXTURES = Path(__file__).parent / "fixtures"
 
 
 class Data:
@@ -136,6 +137,8 @@ def test_the_2017_version_names_its_second_source():
 
 def test_management_networks_are_the_59_of_the_observed_policy():
     found = dict(provider_management_networks(load_catalogue()))
+    observed = (FIXTURES / "allow_sys_mgmt.txt").read_text(encoding="utf-8").splitlines()[1:]
+    assert set(found) == set(observed)
     assert len(found) == 59
     assert not {"158.176.118.0/23", "169.62.118.0/24"} & set(found)
     assert {"75.126.61.0/24", "5.10.118.0/23", "192.255.38.0/24"} <= set(found)
@@ -175,7 +178,7 @@ def test_the_committed_checksums_are_those_of_the_files():
         assert hashlib.sha256((DIRECTORY / name).read_bytes()).hexdigest() == digest
 
 
-CASES = yaml.safe_load((Path(__file__).parent / "fixtures" / "catalogue_defects.yml").read_text(encoding="utf-8"))
+CASES = yaml.safe_load((FIXTURES / "catalogue_defects.yml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES])
