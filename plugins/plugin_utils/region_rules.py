@@ -29,10 +29,7 @@ from .catalogue_model import (
 )
 from .names import nearest_first, unknown
 from .region_request import DEFAULT_SERVICES, RegionRequest, RequestError
-
-RuleDict = dict[str, Any]
-# The kernel keeps 255 bytes of comment; the engine may add a little of its own.
-COMMENT_BYTES = 240
+from .rule_parts import RuleDict, accept_rules
 
 
 def rules_for(options: dict[str, Any]) -> list[RuleDict]:
@@ -198,7 +195,7 @@ class _Builder:
         workers = self._worker_addresses()
         both = ", both directions" if self.gateway else ""
         for protocol in service.protocols:
-            self._add(
+            self.rules += accept_rules(
                 f"workers-{protocol}",
                 "forward" if self.gateway else "out",
                 protocol,
@@ -261,7 +258,7 @@ class _Builder:
         for address, port, protocol in services:
             plain = address.split("/")[0]
             choice = _choice("tcp: page silent") if step == "ingress" else ""
-            self._add(
+            self.rules += accept_rules(
                 f"{prefix}-{plain.replace(':', '-')}-{port}-{protocol}",
                 "forward" if self.gateway else "in",
                 protocol,
@@ -279,7 +276,7 @@ class _Builder:
         service = self.catalogue.services["master"]
         for region in self.regions:
             for group in region.masters:
-                self._add(
+                self.rules += accept_rules(
                     f"operator-{region.key}-{_group_name(region, group)}-tcp",
                     "forward" if self.gateway else "out",
                     "tcp",
@@ -331,7 +328,7 @@ class _Builder:
         private = service.network == PRIVATE
         near = self.request.private_interface
         for protocol in service.protocols:
-            self._add(
+            self.rules += accept_rules(
                 f"{name}-{protocol}",
                 "forward" if self.gateway else "out",
                 protocol,
@@ -342,61 +339,6 @@ class _Builder:
                 interface=near if self.gateway or private else self.request.interface,
                 out_interface=self.request.interface if self.gateway and not private else None,
             )
-
-    def _add(
-        self,
-        name: str,
-        direction: str,
-        protocol: str,
-        reason: str,
-        ports: tuple[str, ...],
-        destinations: tuple[str, ...],
-        sources: tuple[str, ...] | None = None,
-        interface: str | None = None,
-        out_interface: str | None = None,
-    ) -> None:
-        """One rule; two where both sides hold addresses of both families, since those cannot meet."""
-        rule: RuleDict = {
-            "name": name,
-            "direction": direction,
-            "action": "accept",
-            "protocol": protocol,
-            "reason": reason,
-        }
-        rule["ports"] = list(ports)
-        rule.update(
-            {key: value for key, value in (("interface", interface), ("out_interface", out_interface)) if value}
-        )
-        parts = list(_by_family(sources, destinations))
-        if not parts:
-            raise RequestError(
-                f"rule {name}: no source and destination of one address family: {', '.join(sources or ())}"
-            )
-        for suffix, part_sources, part_destinations in parts:
-            part = dict(rule, name=f"{name}{suffix}", destinations=addresses.merge(part_destinations))
-            if part_sources is not None:
-                part["sources"] = addresses.merge(part_sources)
-            if len(f"{part['name']}: {reason}".encode()) > COMMENT_BYTES:
-                raise CatalogueError(
-                    f"rule {part['name']}: name and reason are longer than {COMMENT_BYTES} bytes: {reason}"
-                )
-            self.rules.append(part)
-
-
-def _by_family(
-    sources: tuple[str, ...] | None, destinations: tuple[str, ...]
-) -> Iterable[tuple[str, tuple[str, ...] | None, tuple[str, ...]]]:
-    if sources is None:
-        yield "", None, destinations
-        return
-    found = []
-    for version in (4, 6):
-        near = tuple(net for net in sources if addresses.version(net) == version)
-        far = tuple(net for net in destinations if addresses.version(net) == version)
-        if near and far:
-            found.append((version, near, far))
-    for version, near, far in found:
-        yield ("-ipv6" if version == 6 and len(found) > 1 else ""), near, far
 
 
 def _choice(choice: str) -> str:
