@@ -27,24 +27,26 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         _validated, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        rules: list[str] = []
+        rules, warnings = [], []
         if options["state"] != "absent":
             try:
-                rules = self._rules({key: value for key, value in options.items() if key not in _RULESET})
+                rules, warnings = self._rules({key: value for key, value in options.items() if key not in _RULESET})
             except HardeningError as error:
                 raise AnsibleActionFail(f"{error}. Nothing was changed") from error
         if options["state"] == "rendered":
-            return {**result, "changed": False, "rules": rules}
+            return {**result, "changed": False, "rules": rules, "warnings": warnings}
         arguments = {key: options[key] for key in _RULESET} | {"rules": "\n".join(rules)}
         done = self._execute_module("iks.hardening.node_firewall", module_args=arguments, task_vars=task_vars)
-        return {**result, **done, "rules": rules}
+        return {**result, **done, "rules": rules, "warnings": [*done.get("warnings", []), *warnings]}
 
-    def _rules(self, options: dict[str, Any]) -> list[str]:
+    def _rules(self, options: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """The rules as lines, and what the catalogue's sources print wrongly about them."""
         # Late: netaddr is only needed here, and its absence is reported by what needs it.
-        from ..plugin_utils.region_rules import rules_for
+        from ..plugin_utils.region_rules import rules_and_slips
 
         options["overlay"] = self._overlay(options["overlay"])
-        return [rule_to_line(rule_from_dict(rule)) for rule in rules_for(options)]
+        rules, slips = rules_and_slips(options)
+        return [rule_to_line(rule_from_dict(rule)) for rule in rules], list(slips)
 
     def _overlay(self, overlay: Any) -> Any:
         """A file is looked for as Ansible looks for files: beside the role and the playbook."""

@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: firewall_info
 short_description: What a node's firewall has to know of the node
 version_added: 0.1.0
-author: Contributors to the iks.hardening collection
+author: iks.hardening contributors (@iks-hardening)
 description:
   - Reads interfaces and default routes, name servers and time servers in use, the iptables backend that holds rules,
     kube-proxy's mode, our rulesets, and where the present SSH session comes from. Changes nothing and creates nothing.

@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: node_firewall
 short_description: Own a declarative iptables ruleset on a node
 version_added: 0.1.0
-author: Contributors to the iks.hardening collection
+author: iks.hardening contributors (@iks-hardening)
 description:
   - Puts a named ruleset into chains of its own (C(IKS-...)), for IPv4 and IPv6 together, with one
     C(iptables-restore --noflush) a family. Chains and rules of kube-proxy, Calico, Docker or anybody else are never

@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: region_ports
 short_description: Open what a cloud region requires
 version_added: 0.1.0
-author: Contributors to the iks.hardening collection
+author: iks.hardening contributors (@iks-hardening)
 description:
   - Makes the rules of a region from the catalogue, on the controller, and puts them on the node as a ruleset of its own
     with M(iks.hardening.node_firewall). On a worker they are about what leaves it, on a Linux gateway about what it forwards.
