@@ -90,7 +90,7 @@ find_python() {
     if serves "$candidate"; then
       # The real binary: a version manager's shim means something else in another directory, and python3 may be the
       # very .venv that is to be made anew.
-      "$candidate" -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))'
+      "$candidate" -c 'import os, sys; print(os.path.realpath(sys.executable))'
       return 0
     fi
   done

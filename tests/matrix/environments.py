@@ -52,7 +52,7 @@ def find_python(versions: tuple[str, ...]) -> str | None:
         for candidate in filter(None, candidates):
             # A version manager's shim exists also for versions that are not selected: only a run tells. The base
             # interpreter is what counts: PATH begins with .venv, which may be made anew.
-            code = "import ensurepip, venv, sys; print(sys._base_executable)"
+            code = "import ensurepip, os, sys, venv; print(os.path.realpath(sys.executable))"
             probe = subprocess.run([candidate, "-c", code], capture_output=True, encoding="utf-8", check=False)
             if probe.returncode == 0:
                 return probe.stdout.strip()
