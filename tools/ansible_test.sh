@@ -15,11 +15,12 @@ home=${XDG_CACHE_HOME:-$HOME/.cache}/iks.hardening/ansible-test
 copy=build/ansible-test/ansible_collections/iks/hardening
 export PATH=$root/.venv/bin:$root/build/pythons:$PATH
 
-# What is no part of a collection to ansible-test: the lab and the project's own tools (ruff and pytest look at those).
+# What is no part of a collection to ansible-test: the lab, the project's own tools, and unit tests about the project
+# as a whole, which lie directly in tests/unit (ruff and pytest look at all of those).
 stage() {
   tools/stage.sh "$copy"
-  (cd "$copy" && rm -rf .ci tools tests/lab tests/demo tests/integration tests/benchmarks tests/matrix tests/unit/lab \
-    extensions/molecule
+  (cd "$copy" && rm -rf .ci tools tests/lab tests/demo tests/proof tests/integration tests/benchmarks tests/matrix \
+    tests/unit/lab tests/unit/test_*.py extensions/molecule
     # ansible-test asks the nearest repository above what belongs to the collection, and ours ignores build/.
     git init -q)
 }
