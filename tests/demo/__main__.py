@@ -21,7 +21,7 @@ from tests.lab.state import resolve_id
 from tests.lab.system import LabError
 from tests.lab.topology import topology
 from tests.proof.expectations import claims, variables
-from tests.proof.table import Proof, prove, table
+from tests.proof.table import Proof, prove, table, wait_for_paths
 
 from .play import ROOT, Run, gathered, playbook
 from .report import open_to_whom, write_report, write_rules
@@ -71,6 +71,7 @@ def demo(lab_id: int, seed: int, keep: bool) -> int:
     settings.write_text(yaml.safe_dump(variables(topology(lab_id)), sort_keys=False), encoding="utf-8")
 
     story.chapter("Packets, before anything is hardened")
+    wait_for_paths(lab)
     before = prove(lab, wanted)
     unprotected = sum(not proof.holds for proof in before)
     needing = sum(claim.needs_firewall for claim in wanted)
@@ -93,8 +94,8 @@ def demo(lab_id: int, seed: int, keep: bool) -> int:
     story.chapter("What was done")
     good = _summary(runs, after, before)
     print("\n   Open on the public side, and why:")
-    for host, name, reason in open_to_whom(states):
-        print(f"     {host:8}  {name:16}  {reason}")
+    for name, reason, hosts in open_to_whom(states):
+        print(f"     {reason}\n         {', '.join(hosts)}   (rule {name})")
     print(f"\n   Report  {report}\n   Rules   {rules}\n   Output  {folder}/first-run.log, second-run.log")
     if keep:
         _how_to_log_in(lab)

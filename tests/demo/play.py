@@ -32,13 +32,14 @@ class Run:
         return self.status == 0 and bool(self.changed) and not any(self.failed.values())
 
 
-def environment() -> dict[str, str]:
-    """Ansible's settings for the lab; nothing of the caller's own configuration."""
+def environment(folder: Path) -> dict[str, str]:
+    """Ansible's settings for the lab; nothing of the caller's own configuration. `folder` gets an empty one."""
+    (folder / "ansible.cfg").touch()
     kept = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_") and key != "PYTHONPATH"}
     return {
         **kept,
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-        "ANSIBLE_CONFIG": os.devnull,
+        "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_FORCE_COLOR": "true" if sys.stdout.isatty() else "false",
         "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
@@ -58,7 +59,7 @@ def playbook(inventory: Path, variables: Path, folder: Path, log: Path, *options
     failed: dict[str, int] = {}
     with (
         open(log, "w", encoding="utf-8") as kept,
-        subprocess.Popen([*argv, "-e", f"@{variables}", *options], cwd=folder, env=environment(), text=True,
+        subprocess.Popen([*argv, "-e", f"@{variables}", *options], cwd=folder, env=environment(folder), text=True,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL) as process,
     ):  # fmt: skip
         assert process.stdout is not None
@@ -76,5 +77,5 @@ def gathered(inventory: Path, folder: Path, hosts: str) -> dict[str, dict[str, A
     """What node_firewall reads back from every host (`state: gathered`)."""
     argv = [str(Path(sys.executable).parent / "ansible"), "-i", str(inventory), hosts, "-b", "-m", "iks.hardening.node_firewall",
             "-a", "state=gathered", "--tree", str(folder / "gathered")]  # fmt: skip
-    subprocess.run(argv, cwd=folder, env=environment(), check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    subprocess.run(argv, cwd=folder, env=environment(folder), check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     return {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "gathered").iterdir())}

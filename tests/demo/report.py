@@ -39,19 +39,19 @@ def write_report(folder: Path, runs: Sequence[Run], proofs: Sequence[Proof], bef
     return path
 
 
-def open_to_whom(states: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """Host, what is open and the reason, from the comments of the accepting rules; provider systems as one line."""
-    rows: dict[tuple[str, str, str], None] = {}
+def open_to_whom(states: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, list[str]]]:
+    """Rule, reason and hosts of what is open from outside, from the comments of the accepting rules in the kernel."""
+    rows: dict[tuple[str, str], dict[str, None]] = {}
     for host, state in states.items():
         managers = 0
         for line in state["after"]["ipv4"]:
             name, _colon, reason = line.partition('--comment "')[2].partition('"')[0].partition(": ")
-            if not line.endswith("-j ACCEPT") or name.startswith("always-") or not line.startswith("-A IKS-INPUT-"):
+            if not line.endswith("-j ACCEPT") or name.startswith("always-") or not line.startswith(("-A IKS-INPUT-", "-A IKS-FORWARD-")):
                 continue
             if name.startswith("provider-"):
                 managers += 1
-                continue
-            rows[host, name, reason.replace("\\'", "'")] = None
+            elif line.startswith("-A IKS-INPUT-") or name.startswith(("lb-", "ingress-")):
+                rows.setdefault((name, reason.replace("\\'", "'")), {})[host] = None
         if managers:
-            rows[host, "provider", f"{managers} networks of the provider's management systems (allow-sys-mgmt)"] = None
-    return list(rows)
+            rows.setdefault(("provider-*", f"{managers} networks of the provider's management systems: allow-sys-mgmt"), {})[host] = None
+    return [(name, reason, list(hosts)) for (name, reason), hosts in rows.items()]

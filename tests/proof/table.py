@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.lab import Lab, Outcome, run_probes
+from tests.lab import Lab, Outcome, Probe, run_probes
+from tests.lab.system import LabError
 
 from .expectations import Claim
 
@@ -29,6 +31,19 @@ class Proof:
         """The results in words, the most frequent first."""
         counts = Counter(outcome.result for outcome in self.outcomes)
         return ", ".join(result if len(counts) == 1 else f"{count} {result}" for result, count in counts.most_common())
+
+
+def wait_for_paths(lab: Lab, seconds: float = 15) -> None:
+    """Wait until the unhardened lab's workers reach the internet on both families; only then a closed port says something.
+
+    IPv6 takes a moment after boot until neighbours have found each other.
+    """
+    paths = [Probe("tcp", address, 443, expected="open") for address in ("198.51.100.7", "2001:db8:cafe::1")]
+    deadline = time.monotonic() + seconds
+    for node in ("worker1", "worker2"):
+        while not all(outcome.matched for outcome in run_probes(lab, node, paths)):
+            if time.monotonic() > deadline:
+                raise LabError(f"{node} does not reach the lab's internet on both families within {seconds:.0f} s")
 
 
 def prove(lab: Lab, claims: Sequence[Claim]) -> list[Proof]:
