@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
             try:
                 rules, warnings = self._rules({key: value for key, value in options.items() if key not in _RULESET})
             except HardeningError as error:
-                raise AnsibleActionFail(f"{error}. Nothing was changed") from error
+                raise AnsibleActionFail(f"{error}. Nothing was changed") from None
         if options["state"] == "rendered":
             return {**result, "changed": False, "rules": rules, "warnings": warnings}
         arguments = {key: options[key] for key in _RULESET} | {"rules": "\n".join(rules)}

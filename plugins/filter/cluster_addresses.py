@@ -18,7 +18,7 @@ def _guarded(function: Callable[..., list[str]]) -> Callable[..., list[str]]:
         try:
             return function(hostvars, hosts)
         except HardeningError as error:
-            raise AnsibleFilterError(f"{error}. Nothing was changed") from error
+            raise AnsibleFilterError(f"{error}. Nothing was changed") from None
 
     return wrapper
 

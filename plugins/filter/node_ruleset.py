@@ -78,7 +78,7 @@ def _filter(
         check_peers(Shape.of(info, chosen).single, chosen, nodes)
         return node_ruleset(kind, info, chosen)
     except HardeningError as error:
-        raise AnsibleFilterError(f"{error}. Nothing was changed") from error
+        raise AnsibleFilterError(f"{error}. Nothing was changed") from None
 
 
 def _management(catalogue: str | None) -> list[tuple[str, str]]:

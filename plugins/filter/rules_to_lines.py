@@ -50,7 +50,7 @@ def _filter(rules: Any) -> list[str]:
     try:
         return [rule_to_line(rule) for rule in read_rules(rules)]
     except HardeningError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

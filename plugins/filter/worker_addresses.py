@@ -64,7 +64,7 @@ def _filter(text: Any, column: str = "public") -> list[str]:
     try:
         return worker_addresses(text, column)
     except HardeningError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

@@ -205,7 +205,7 @@ class LookupModule(LookupBase):
             options["overlay"] = self._overlay(kwargs.get("overlay"))
             rules, slips = rules_and_slips(options)
         except HardeningError as error:
-            raise AnsibleLookupError(str(error)) from error
+            raise AnsibleLookupError(str(error)) from None
         for slip in slips:
             Display().warning(slip)
         return rules

@@ -21,6 +21,12 @@ def check_interfaces(ruleset: Ruleset, folder: str = "/sys/class/net") -> None:
         present = sorted(os.listdir(folder))
     except OSError:
         return
+    check_interfaces_among(ruleset, present)
+
+
+def check_interfaces_among(ruleset: Ruleset, present: Iterable[str]) -> None:
+    """Refuse a rule on an interface that is not among those present. Pure."""
+    present = sorted(present)
     for name in interfaces_named((*ruleset.rules, *ruleset.defaults)):
         if name not in present:
             rule = next(rule for rule in (*ruleset.rules, *ruleset.defaults) if name in (rule.interface, rule.out_interface))

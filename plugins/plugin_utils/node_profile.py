@@ -15,8 +15,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Iterable, Mapping, Sequence
 
 from ..module_utils.errors import HardeningError, choices
+from ..module_utils.firewall_guard import check_interfaces_among, locked_out
+from ..module_utils.ruleset import Ruleset, default_rules
 from ..module_utils.traffic import ANY, as_list, parse_network, rule_from_dict
-from ..module_utils.traffic_lines import rule_to_line
+from ..module_utils.traffic_lines import read_rules, rule_to_line
 
 KINDS = ("worker", "master", "gateway")
 PAGE = "page 2017-09-29 default policies"
@@ -50,6 +52,7 @@ class Settings:
     node_ports: str = NODE_PORTS
     provider_management: Sequence[tuple[str, str]] = ()
     extra_rules: Sequence[Any] = ()
+    allow_lockout: bool = False
 
     def __post_init__(self) -> None:
         for name in ("egress", "private"):
@@ -134,7 +137,18 @@ def node_ruleset(kind: str, info: Mapping[str, Any], settings: Settings) -> dict
         if not shape.single:
             defaults += [{"direction": way, "interface": str(shape.private)} for way in ("in", "out")]
     user = [rule_to_line(rule_from_dict(item)) if isinstance(item, Mapping) else str(item) for item in settings.extra_rules]
+    _check_whole(user + rules.lines, defaults, info, settings)
     return {"rules": user + rules.lines, "defaults": defaults, "notes": notes, "public": shape.public, "private": shape.private}
+
+
+def _check_whole(lines: list[str], defaults: list[dict[str, str]], info: Mapping[str, Any], settings: Settings) -> None:
+    """What the module would refuse on the node is refused here already: nothing, on no node, has been changed yet."""
+    ruleset = Ruleset("node", 900, tuple(read_rules(lines)), default_rules(defaults))
+    check_interfaces_among(ruleset, info["interfaces"])
+    peer = info.get("ssh_peer")
+    found = locked_out(ruleset, peer, info["interfaces"]) if peer and not settings.allow_lockout else ""
+    if found:
+        raise ProfileError(found)
 
 
 def _incoming(rules: _Rules, kind: str, info: Mapping[str, Any], shape: Shape, settings: Settings) -> None:

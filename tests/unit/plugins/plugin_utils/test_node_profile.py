@@ -169,3 +169,23 @@ def test_addresses_of_the_cluster() -> None:
     assert public_addresses(hostvars, ["a", "b"]) == ["203.0.113.11", "2001:db8::11", "192.0.2.9"]
     with pytest.raises(HardeningError, match="c: its addresses are not known in this run .* set iks_public_address"):
         public_addresses(hostvars, ["a", "c"])
+
+
+PEER = {"source": "192.0.2.9", "source_port": 50000, "destination": "203.0.113.11", "port": 22}
+WHOLE = {
+    "line": ({"extra_rules": ["accept in tcp port 70000 name x # y"]}, {}, "ports: port 70000 is outside 1-65535"),
+    "twice": ({"extra_rules": ["accept in tcp port 1 name kubelet # y"]}, {}, "rule kubelet: the name is given twice"),
+    "interface": ({"extra_rules": ["accept in tcp on eth7 name x # y"]}, {}, "rule x: interface: 'eth7' is not one of"),
+    "lockout": ({}, {"ssh_peer": PEER}, "rule default-in-eth0 would drop new SSH connections from 192.0.2.9"),
+}
+
+
+@pytest.mark.parametrize(("settings", "found", "message"), WHOLE.values(), ids=WHOLE)
+def test_what_the_node_would_refuse_is_refused_before(settings: dict[str, Any], found: dict[str, Any], message: str) -> None:
+    """These were found only on the node, after packages and the region's rules had been put there."""
+    with pytest.raises(HardeningError, match=message):
+        node_ruleset("worker", {**INFO, **found}, Settings.from_options({**CLUSTER, **settings}))
+
+
+def test_allow_lockout_lifts_the_refusal() -> None:
+    assert node_ruleset("worker", {**INFO, "ssh_peer": PEER}, Settings.from_options({**CLUSTER, "allow_lockout": True}))["rules"]
