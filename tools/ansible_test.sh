@@ -20,7 +20,7 @@ export PATH=$root/.venv/bin:$root/build/pythons:$PATH
 stage() {
   tools/stage.sh "$copy"
   (cd "$copy" && rm -rf .ci tools tests/lab tests/demo tests/proof tests/integration tests/benchmarks tests/matrix \
-    tests/unit/lab tests/unit/test_*.py extensions/molecule
+    tests/unit/lab tests/unit/tools tests/unit/test_*.py extensions/molecule
     # ansible-test asks the nearest repository above what belongs to the collection, and ours ignores build/.
     git init -q)
 }

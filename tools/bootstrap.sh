@@ -8,6 +8,7 @@
 #   VM set           also the packages of the lab's virtual-machine tier
 #   PYTHON=<path>    the interpreter for .venv (default: the first of python3, python3.13 ... python3.10 that serves)
 set -euo pipefail
+shopt -s inherit_errexit
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -42,9 +43,11 @@ missing_packages() {
 }
 
 install_packages() {
+  local names
   local -a wanted
-  mapfile -t wanted < <(missing_packages)
-  if ((${#wanted[@]} == 0)); then return 0; fi
+  names=$(missing_packages)
+  if [[ -z $names ]]; then return 0; fi
+  mapfile -t wanted <<<"$names"
   local -a command=(apt-get install -y -q --no-install-recommends "${wanted[@]}")
   if ((EUID != 0)); then
     die "packages: ${wanted[*]} are missing and this is not root; run: sudo ${command[*]}"
