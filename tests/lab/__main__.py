@@ -8,7 +8,7 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from tests.lab.cli import main  # noqa: E402
+from tests.lab.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -26,7 +26,7 @@ def namespaces_of_lab(lab_id: int) -> set[tuple[int, int]]:
     found = [f"/run/netns/iks{lab_id}"]
     for name in state.nodes:
         pid = nodes.leader(state, name)
-        if pid is not None:
+        if pid is not None and namespace_of(f"/proc/{pid}/ns/net") not in _machines_own():
             found.append(f"/proc/{pid}/ns/net")
             found += [str(file) for file in Path(f"/proc/{pid}/root/run/netns").glob("*")]
     return {namespace_of(path) for path in found if os.path.exists(path)}

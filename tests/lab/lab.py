@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -22,6 +23,8 @@ from .rootfs import Image, image_for
 from .state import REPO_ROOT, RUN, LabState, existing_ids, lab_folder, load, locked
 from .system import LabError, enter_netns, remove_tree, require_root, require_tools, run, say, unmount_below, wait_until
 from .topology import Topology, controller_addresses, topology
+
+VM_PATIENCE = 150  # seconds that a virtual machine without KVM may take on a busy computer
 
 
 class Lab:
@@ -65,6 +68,8 @@ class Lab:
         if node == "controller":
             return self.netns
         name, _, pod = node.partition("/")
+        if self.topology.node(name).virtual:
+            raise LabError(f"node {name}: is a virtual machine, whose network namespace is its own; probe towards it")
         return f"/proc/{self.leader(name)}/root/run/netns/{pod}" if pod else f"/proc/{self.leader(name)}/ns/net"
 
     def run(
@@ -76,27 +81,22 @@ class Lab:
         check: bool = True,
         timeout: float | None = 60,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command as root inside a node, past its network: no firewall can prevent it."""
-        return run([*self.enter_command(node), *argv], stdin=stdin, check=check, timeout=timeout)
+        """Run a command as root inside a node, past its network: no firewall can prevent it.
+
+        (Into a virtual machine there is no such way; there it is SSH.)
+        """
+        words = [shlex.join(argv)] if self.topology.node(node).virtual else list(argv)
+        return run([*self.enter_command(node), *words], stdin=stdin, check=check, timeout=timeout)
 
     def enter_command(self, node: str) -> list[str]:
         """The command line that puts a program into a node."""
-        return [
-            "nsenter",
-            f"--target={self.leader(node)}",
-            "--mount",
-            "--uts",
-            "--ipc",
-            "--net",
-            "--pid",
-            "--root",
-            "--wd",
-            "env",
-            "-i",
-            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME=/root",
-            "LANG=C.UTF-8",
-        ]
+        leader = self.leader(node)
+        if self.topology.node(node).virtual:
+            return [*ssh.command(self, node), "--"]
+        namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        environment = ["env", "-i", f"PATH={path}", "HOME=/root", "LANG=C.UTF-8"]
+        return ["nsenter", f"--target={leader}", *namespaces, *environment]
 
     def write(self, node: str, path: str, text: str, *, mode: int = 0o644) -> None:
         """Write a file in a node, with the directories above it."""
@@ -106,14 +106,21 @@ class Lab:
     def read(self, node: str, path: str) -> str:
         return self.run(node, ["cat", path]).stdout
 
+    def boot_id(self, node: str) -> str:
+        """What the node's present boot is known by: its first process, or what a virtual machine's kernel drew."""
+        if not self.topology.node(node).virtual:
+            return str(nodes.leader(self.state, node) or "")
+        return self.run(node, ["cat", "/proc/sys/kernel/random/boot_id"], check=False).stdout
+
     def reboot(self, node: str, *, timeout: float = 30) -> None:
         """Reboot as an administrator would; returns when SSH answers again."""
-        before = self.leader(node)
+        limit = timeout + (VM_PATIENCE if self.topology.node(node).virtual else 0)
+        before = self.boot_id(node)
         ssh.end_masters(self.state.folder)  # a connection to a machine that is no more would only hang
         self.run(node, ["systemctl", "reboot"], check=False)
-        wait_until(lambda: nodes.leader(self.state, node) not in (None, before), timeout, f"node {node} reboots")
+        wait_until(lambda: self.boot_id(node) not in ("", before), limit, f"node {node} reboots")
         self.wait_for_ssh([node], timeout=timeout)
-        _wait_booted(self.state, [node])
+        self.wait_booted([node])
 
     def power_cut(self, node: str) -> None:
         """End the node at once and start it again with the disk it had; returns when SSH answers again."""
@@ -134,7 +141,7 @@ class Lab:
         ssh.end_masters(self.state.folder)
         _start_nodes(self.state, names)
         self.wait_for_ssh(names)
-        _wait_booted(self.state, names)
+        self.wait_booted(names)
 
     def enable_dhcp(self, node: str, *, lease_seconds: int = 20) -> None:
         """The node's private address comes from a DHCP lease from now on; it stays the same address."""
@@ -158,8 +165,24 @@ class Lab:
 
     def _wait_for_ssh(self, name: str, timeout: float) -> None:
         enter_netns(self.netns)  # of this thread alone, which ends with the pool
-        address = self.topology.node(name).ssh_address
-        wait_until(lambda: _greets(address), timeout, f"SSH of node {name} answers on {address}")
+        node = self.topology.node(name)
+        if node.virtual:
+            say(f"node {name} boots as a virtual machine, half a minute without KVM")
+            timeout += VM_PATIENCE
+        state = load(self.lab_id)
+        assert state is not None
+
+        def answers() -> bool:
+            if not cgroup.members([group / name for group in nodes.groups(state)]):
+                raise LabError(f"node {name} ended while it was booting; see {nodes.paths(state, name).console}")
+            return _greets(node.ssh_address)
+
+        wait_until(answers, timeout, f"SSH of node {name} answers on {node.ssh_address}")
+
+    def wait_booted(self, names: Sequence[str]) -> None:
+        """SSH answers a little before the last service has started; tests want all of them."""
+        for name in names:
+            self.run(name, ["systemctl", "is-system-running", "--wait"], check=False, timeout=VM_PATIENCE)
 
     def _must_have(self, node: str) -> None:
         if node not in self.state.nodes:
@@ -184,7 +207,10 @@ def netns_path(lab_id: int) -> str:
 
 
 def up(lab_id: int, *, names: Sequence[str] | None = None, suite: str = "bookworm", kube: bool = True) -> Lab:
-    """Bring a lab to run with at least the named nodes. What runs is left alone; a half-made lab is made anew."""
+    """Bring a lab to run with at least the named nodes (without names: all but the virtual machine).
+
+    What runs is left alone; a half-made lab is made anew.
+    """
     require_root()
     require_tools(["systemd-nspawn", "ip", "nsenter", "unshare", "mount", "ssh-keygen", "ssh"])
     wanted = _check_names(lab_id, names)
@@ -205,20 +231,21 @@ def up(lab_id: int, *, names: Sequence[str] | None = None, suite: str = "bookwor
         missing = [name for name in wanted if name not in state.nodes or nodes.leader(state, name) is None]
         state = state.changed(nodes=[n.name for n in topology(lab_id).nodes if n.name in {*wanted, *state.nodes}])
         _start_nodes(state, missing)
-        Lab(lab_id).wait_for_ssh(missing)
-        _wait_booted(state, missing)
+        lab = Lab(lab_id)
+        lab.wait_for_ssh(missing)
         state.changed(ready=True)
-    ssh.write_inventory_files(Lab(lab_id))
+        ssh.write_inventory_files(lab)
+        lab.wait_booted(missing)
     say(f"lab {lab_id} is up ({', '.join(wanted)}), {time.monotonic() - started:.1f} s")
-    return Lab(lab_id)
+    return lab
 
 
 def _check_names(lab_id: int, names: Sequence[str] | None) -> list[str]:
-    known = [node.name for node in topology(lab_id).nodes]
+    known = {node.name: node for node in topology(lab_id).nodes}
     for name in names or []:
         if name not in known:
             raise LabError(f"node {name}: not known; the lab can have {', '.join(known)}")
-    return list(names or known)
+    return list(names or [name for name, node in known.items() if not node.virtual])
 
 
 def _make_network(lab_id: int, suite: str, image: Image, kube: bool) -> LabState:
@@ -250,13 +277,6 @@ def _start_nodes(state: LabState, names: Sequence[str]) -> None:
         if name == "internet":
             files += internet_files(node)
         nodes.start(state, node, image, netns_path(state.lab_id), files)
-
-
-def _wait_booted(state: LabState, names: Sequence[str]) -> None:
-    """SSH answers a little before the last service has started; tests want all of them."""
-    for name in names:
-        lab_command = ["nsenter", f"--target={nodes.leader(state, name)}", "--mount", "--pid", "--root", "--wd"]
-        run([*lab_command, "systemctl", "is-system-running", "--wait"], check=False, timeout=60)
 
 
 def down(lab_id: int) -> bool:

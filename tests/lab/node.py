@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cgroup, kube
+from . import cgroup, kube, vm
 from .nodefiles import NodeFile
 from .rootfs import Image
 from .state import LabState
@@ -89,23 +89,22 @@ def start(state: LabState, node: Node, image: Image, netns: str, files: Iterable
     for folder in (place.upper, place.work, place.root):
         folder.mkdir(parents=True, exist_ok=True)
     lowers = lower_layers(state, node, image)
-    write_files(place.upper, lowers, files)
+    if node.virtual:
+        lowers = [vm.layer(image), *lowers]
+        write_files(place.upper, lowers, [*files, *vm.extra_files()])
+        vm.make_disk(image, lowers, place.upper, place.folder)
+        text = vm.spec(node, place.folder)
+    else:
+        write_files(place.upper, lowers, files)
+        text = _spec(state, node, image, place, lowers)
     spec = place.folder / "supervise.json"
-    spec.write_text(_spec(state, node, image, place, lowers), encoding="utf-8")
+    spec.write_text(text, encoding="utf-8")
     with open(place.console, "ab") as console:
-        # argv[0] of each program runs the next: private mounts, the lab's network, then the supervisor.
-        subprocess.Popen(  # the supervisor outlives this command on purpose
+        # Each program runs the next: private mounts, the lab's network, then the supervisor.
+        subprocess.Popen(  # it outlives this command on purpose
             [
-                "unshare",
-                "--mount",
-                "--propagation",
-                "private",
-                "nsenter",
-                f"--net={netns}",
-                sys.executable,
-                "-I",
-                str(Path(__file__).with_name("supervise.py")),
-                str(spec),
+                *["unshare", "--mount", "--propagation", "private", "nsenter", f"--net={netns}"],
+                *[sys.executable, "-I", str(Path(__file__).with_name("supervise.py")), str(spec)],
             ],
             stdin=subprocess.DEVNULL,
             stdout=console,
@@ -147,7 +146,7 @@ def _spec(state: LabState, node: Node, image: Image, place: NodePaths, lowers: l
             "overlay": f"lowerdir={':'.join(map(str, lowers))},upperdir={place.upper},workdir={place.work}",
             "root": str(place.root),
             "lock_note": str(place.lock_note),
-            "nspawn": nspawn,
+            "command": nspawn,
             "bridges": {node.host_interface(nic): nic.bridge for nic in node.nics},
         }
     )
@@ -159,12 +158,14 @@ def machine_id(state: LabState, node: Node) -> str:
 
 
 def leader(state: LabState, name: str) -> int | None:
-    """The node's first process (its systemd), as numbered on this machine; None while the node is down."""
+    """The node's first process (its systemd), as numbered on this machine, or its emulator; None while it is down."""
     for pid in sorted(cgroup.members([group / name for group in groups(state)])):
         try:
             status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
         except (FileNotFoundError, ProcessLookupError):
             continue
+        if status.startswith("Name:\tqemu-system"):
+            return pid
         numbers = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
         if len(numbers) > 1 and numbers[-1] == "1":
             return pid

@@ -87,7 +87,7 @@ class Recipe:
     kube: tuple[str, ...] = KUBE_PACKAGES
     masked: tuple[str, ...] = MASKED_UNITS
     files: tuple[tuple[str, str], ...] = tuple(sorted(FILES.items()))
-    format: int = 1
+    format: int = 2
 
     def __post_init__(self) -> None:
         if self.suite not in SUITES:

@@ -39,6 +39,11 @@ class Image:
         return self.folder / "kube"
 
     @property
+    def archive(self) -> Path:
+        """The sources.list that debootstrap wrote: where more packages come from, while building."""
+        return self.folder / "archive.list"
+
+    @property
     def repo(self) -> Path:
         return self.folder / "repo"
 
@@ -55,14 +60,14 @@ def image_for(recipe: Recipe) -> Image:
     require_root()
     require_tools(["debootstrap", "chroot", "unshare", "mount"])
     cache_folder().mkdir(parents=True, exist_ok=True)
-    with _build_lock(cache_folder() / f".{recipe.key}.lock"):
+    with build_lock(cache_folder() / f".{recipe.key}.lock"):
         if not image.folder.is_dir():
             _build(recipe, image)
     return image
 
 
 @contextmanager
-def _build_lock(path: Path) -> Iterator[None]:
+def build_lock(path: Path) -> Iterator[None]:
     with open(path, "w", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,6 +86,7 @@ def _build(recipe: Recipe, image: Image) -> None:
     say(f"building the {recipe.suite} root file system once, about a minute; kept in {image.folder}")
     _debootstrap(recipe, unfinished.rootfs, log)
     _build_repository(recipe, unfinished, log)
+    shutil.copyfile(unfinished.rootfs / "etc/apt/sources.list", unfinished.archive)
     _configure(recipe, unfinished.rootfs)
     _in_root(unfinished, ["apt-get", "-q", "update"], "reading the lab's own repository", log)
     _build_kube_layer(recipe, unfinished, log)

@@ -19,7 +19,7 @@ from .system import run
 if TYPE_CHECKING:
     from .lab import Lab
 
-GROUPS = ("iks_masters", "iks_workers", "iks_gateways", "lab_support")
+GROUPS = ("iks_masters", "iks_workers", "iks_gateways", "lab_vms", "lab_support")
 
 
 def make_keys(folder: Path) -> None:

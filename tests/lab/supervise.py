@@ -1,6 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keeps one node running: mounts its overlay, starts systemd-nspawn, and starts it again when the node reboots.
+A virtual machine has no overlay and reboots by itself.
 
 Started by node.py as a program of its own, already inside the lab's network namespace, a private mount namespace
 (so the overlay vanishes with this process, however it ends) and the node's control groups. Its one argument is a
@@ -21,14 +22,15 @@ REBOOT_STATUS = 133  # what systemd-nspawn exits with when the node asked for a 
 def main(spec_file: str) -> int:
     with open(spec_file, encoding="utf-8") as handle:
         spec = json.load(handle)
-    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", spec["overlay"], spec["root"]], check=True)
-    with open(spec["lock_note"], "w", encoding="utf-8") as note:
-        note.write(lock_name(spec["root"]))
+    if "overlay" in spec:
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", spec["overlay"], spec["root"]], check=True)
+        with open(spec["lock_note"], "w", encoding="utf-8") as note:
+            note.write(lock_name(spec["root"]))
     while True:
-        with subprocess.Popen(spec["nspawn"], stdin=subprocess.DEVNULL, env=environment()) as node:
+        with subprocess.Popen(spec["command"], stdin=subprocess.DEVNULL, env=environment()) as node:
             attach(spec["bridges"], node)
             status = node.wait()
-        print(f"supervise: systemd-nspawn ended with status {status}", flush=True)
+        print(f"supervise: the node ended with status {status}", flush=True)
         if status != REBOOT_STATUS:
             return status
 

@@ -45,12 +45,13 @@ class Nic:
 
 @dataclass(frozen=True)
 class Node:
-    """One machine of the lab."""
+    """One machine of the lab; a virtual one is only there when it is asked for by name."""
 
     name: str
     group: str
     nics: tuple[Nic, ...]
     forwards: bool = False
+    virtual: bool = False
     pod_network: str | None = None
     listens_tcp: tuple[int, ...] = ()
     listens_udp: tuple[int, ...] = ()
@@ -198,6 +199,16 @@ def topology(lab_id: int) -> Topology:
                 ),
                 listens_tcp=(80, 8080),
                 listens_udp=(8080,),
+            ),
+            Node(
+                "vm",
+                "lab_vms",
+                (
+                    _nic("eth0", pub, 20, default),
+                    _nic("eth1", priv, 20, provider + onprem_nets),
+                ),
+                virtual=True,
+                listens_tcp=node_ports,
             ),
         ),
     )
