@@ -52,6 +52,14 @@ def lab_groups(lab_id: int) -> list[Path]:
     return [group / f"iks-lab-{lab_id}" for group in own]
 
 
+def make(groups: list[Path]) -> None:
+    for group in groups:
+        try:
+            group.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LabError(f"control group {group} cannot be made, and the lab needs it: {error.strerror}") from error
+
+
 def join(groups: list[Path], name: str) -> None:
     """Make the node's groups and move the calling process into them."""
     for group in groups:

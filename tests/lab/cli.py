@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -145,6 +146,8 @@ def _ssh(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     lab = Lab(resolve_id(options.id))
     words = _words(options.command) or ["/bin/bash"]
+    if options.node != "controller" and lab.topology.node(options.node).virtual:
+        words = [shlex.join(words)]  # ssh joins its words with blanks
     argv = [
         *([*("nsenter", f"--net={lab.netns}")] if options.node == "controller" else lab.enter_command(options.node)),
         *words,

@@ -254,6 +254,7 @@ def _make_network(lab_id: int, suite: str, image: Image, kube: bool) -> LabState
         lab_id, str(REPO_ROOT), suite, str(image.folder), [str(g) for g in cgroup.lab_groups(lab_id)], kube=kube
     )
     state.save()
+    cgroup.make(nodes.groups(state))
     ssh.make_keys(state.folder)
     name, lab = netns_name(lab_id), topology(lab_id)
     run(["ip", "netns", "add", name])
@@ -298,11 +299,12 @@ def down_all() -> list[int]:
 def _remove(lab_id: int) -> None:
     """The caller holds the lock."""
     state = load(lab_id)
+    groups = nodes.groups(state) if state else cgroup.lab_groups(lab_id)
     if state is not None:
         ssh.end_masters(state.folder)
         for node in topology(lab_id).nodes:
             nodes.stop(state, node.name)
-        cgroup.end(nodes.groups(state))
+    cgroup.end(groups)
     if Path(netns_path(lab_id)).exists():
         end_processes_in(netns_path(lab_id))
         run(["ip", "netns", "delete", netns_name(lab_id)])

@@ -23,7 +23,11 @@ def main(netns: str, host: str, port: str) -> int:
         if ctypes.CDLL(None).setns(descriptor, 0) != 0:
             print(f"cannot enter {netns}: root is needed", file=sys.stderr)
             return 1
-    connection = socket.create_connection((host, int(port)), timeout=15)
+    try:
+        connection = socket.create_connection((host, int(port)), timeout=15)
+    except OSError as error:
+        print(f"lab: {host} port {port} is not reachable: {error.strerror or error}", file=sys.stderr)
+        return 1
     connection.setblocking(True)
     with socket.socket(fileno=os.dup(1)) as ssh:
         ssh.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [connection.fileno()]))])

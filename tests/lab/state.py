@@ -63,10 +63,10 @@ def load(lab_id: int) -> LabState | None:
 
 
 def existing_ids() -> list[int]:
-    """Ids that have a folder, whole or half made."""
-    if not RUN.is_dir():
-        return []
-    return sorted(int(entry.name) for entry in RUN.iterdir() if entry.name.isdigit())
+    """Ids that have a folder, whole or half made, or at least a network namespace."""
+    folders = [entry.name for entry in RUN.iterdir()] if RUN.is_dir() else []
+    namespaces = [entry.name[3:] for entry in Path("/run/netns").glob("iks*")]
+    return sorted({int(name) for name in [*folders, *namespaces] if name.isdigit() and int(name) <= MAX_LAB_ID})
 
 
 def default_id() -> int:
