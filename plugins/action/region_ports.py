@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ..module_utils.errors import HardeningError
+from ..module_utils.errors import HardeningError, unchanged
 from ..module_utils.region_arguments import ARGUMENTS
 from ..module_utils.traffic import rule_from_dict
 from ..module_utils.traffic_lines import rule_to_line
@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
             try:
                 rules, warnings = self._rules({key: value for key, value in options.items() if key not in _RULESET})
             except HardeningError as error:
-                raise AnsibleActionFail(f"{error}. Nothing was changed") from None
+                raise AnsibleActionFail(unchanged(error)) from None
         if options["state"] == "rendered":
             return {**result, "changed": False, "rules": rules, "warnings": warnings}
         arguments = {key: options[key] for key in _RULESET} | {"rules": "\n".join(rules)}
@@ -50,4 +50,12 @@ class ActionModule(ActionBase):
 
     def _overlay(self, overlay: Any) -> Any:
         """A file is looked for as Ansible looks for files: beside the role and the playbook."""
-        return self._find_needle("files", overlay) if isinstance(overlay, str) else overlay
+        if not isinstance(overlay, str):
+            return overlay
+        try:
+            return self._find_needle("files", overlay)
+        except AnsibleError:
+            raise HardeningError(
+                f"option overlay: there is no file {overlay} on the controller, neither beside the role nor beside the "
+                "playbook; put it there or give its whole path"
+            ) from None

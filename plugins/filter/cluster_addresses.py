@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterable, Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils.errors import HardeningError
+from ..module_utils.errors import HardeningError, unchanged
 from ..plugin_utils import cluster_addresses
 
 
@@ -18,7 +18,7 @@ def _guarded(function: Callable[..., list[str]]) -> Callable[..., list[str]]:
         try:
             return function(hostvars, hosts)
         except HardeningError as error:
-            raise AnsibleFilterError(f"{error}. Nothing was changed") from None
+            raise AnsibleFilterError(unchanged(error)) from None
 
     return wrapper
 

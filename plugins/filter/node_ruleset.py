@@ -58,7 +58,7 @@ from typing import Any, Callable, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils.errors import HardeningError
+from ..module_utils.errors import HardeningError, unchanged
 from ..plugin_utils.node_profile import Settings, Shape, check_peers, node_ruleset
 
 
@@ -78,7 +78,7 @@ def _filter(
         check_peers(Shape.of(info, chosen).single, chosen, nodes)
         return node_ruleset(kind, info, chosen)
     except HardeningError as error:
-        raise AnsibleFilterError(f"{error}. Nothing was changed") from None
+        raise AnsibleFilterError(unchanged(error)) from None
 
 
 def _management(catalogue: str | None) -> list[tuple[str, str]]:

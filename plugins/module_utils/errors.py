@@ -8,6 +8,7 @@ Only a module's or a plugin's entry point turns them into a failed task.
 
 from __future__ import annotations
 
+import re
 from typing import Iterable
 
 
@@ -21,6 +22,15 @@ class TrafficError(HardeningError):
 
 class NodeError(HardeningError):
     """The node is in a state, or answered in a way, that the work cannot go on from."""
+
+
+_TOLD = re.compile("nothing was changed|put back", re.IGNORECASE)
+
+
+def unchanged(error: object) -> str:
+    """An error's text with the assurance that nothing was changed, unless it tells itself what was."""
+    text = str(error)
+    return text if _TOLD.search(text) else f"{text}{'' if text.endswith('?') else '.'} Nothing was changed"
 
 
 def choices(subject: str, value: object, allowed: Iterable[str]) -> str:

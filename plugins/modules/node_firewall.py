@@ -123,7 +123,7 @@ from typing import Dict, List, Mapping, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, NodeError
+from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, NodeError, unchanged
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_guard import check_interfaces, check_lockout
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import OwnState, restore_text, with_ruleset, without_ruleset
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_shell import Backend, apply_states, detect_backend, families_in_kernel, read_states
@@ -147,8 +147,7 @@ def main() -> None:
     try:
         module.exit_json(**run(module))
     except HardeningError as error:
-        text = str(error)
-        module.fail_json(msg=text if "changed" in text or "put back" in text else f"{text}. Nothing was changed")
+        module.fail_json(msg=unchanged(error))
 
 
 def run(module: AnsibleModule) -> Dict[str, object]:

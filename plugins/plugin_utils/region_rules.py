@@ -55,14 +55,22 @@ def region_rules(catalogue: Catalogue, request: RegionRequest) -> list[RuleDict]
 
 def regions_in_use(catalogue: Catalogue, request: RegionRequest) -> tuple[Region, ...]:
     """The regions that are named, and those of the named locations. Raises CatalogueError."""
-    found = [catalogue.region(name) for name in request.regions]
+    found = [_region(catalogue, name) for name in request.regions]
     for name in request.locations:
         owner = next((region for region in catalogue.regions if name in region.locations), None)
         if owner is not None:
             found.append(owner)
         elif not catalogue.has_location(name):
-            raise CatalogueError(unknown(f"catalogue {catalogue.version}: location", name, _known_locations(catalogue)))
+            subject = f"option locations: catalogue {catalogue.version}: location"
+            raise CatalogueError(unknown(subject, name, _known_locations(catalogue)))
     return tuple(dict.fromkeys(found))
+
+
+def _region(catalogue: Catalogue, name: str) -> Region:
+    try:
+        return catalogue.region(name)
+    except CatalogueError as error:
+        raise CatalogueError(f"option regions: {error}") from None
 
 
 def provider_management_networks(catalogue: Catalogue) -> list[tuple[str, str]]:
