@@ -1,0 +1,56 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whole plays over real SSH with pipelining, timed from outside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+
+from tests.demo.play import environment
+from tests.lab import Lab
+
+TASKS = dict[str, Any]
+
+
+@dataclass
+class Bed:
+    """One node, one inventory, and the plays that were written for it."""
+
+    lab: Lab
+    node: str
+    folder: Path
+    times: dict[str, list[float]] = field(default_factory=dict)
+
+    def write(self, name: str, *tasks: TASKS, variables: Mapping[str, Any] | None = None) -> Path:
+        """A play file with these tasks and no facts."""
+        play = {"hosts": self.node, "gather_facts": False, "remote_user": "root", "become": False, "vars": dict(variables or {}), "tasks": list(tasks)}
+        path = self.folder / f"{name}.yml"
+        path.write_text(yaml.safe_dump([play], sort_keys=False, width=1000), encoding="utf-8")
+        return path
+
+    def run(self, play: Path, *, timed: bool = True, expect_changed: int | None = None) -> float:
+        """Run a play; its wall time in seconds. `expect_changed`: how many tasks must say changed."""
+        argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.lab.inventory_file), str(play),
+                "-e", "ansible_become=false", "-e", "ansible_user=root"]  # fmt: skip
+        began = time.monotonic()
+        done = subprocess.run(argv, cwd=self.folder, env=environment(self.folder), text=True, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        took = time.monotonic() - began
+        if done.returncode != 0:
+            raise RuntimeError(f"{play.name} failed:\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
+        if expect_changed is not None and f"changed={expect_changed} " not in done.stdout:
+            raise RuntimeError(f"{play.name}: expected changed={expect_changed}:\n{done.stdout[-1500:]}")
+        if timed:
+            self.times.setdefault(play.stem, []).append(took)
+        return took
+
+    def median(self, name: str) -> float:
+        return median(self.times[name])

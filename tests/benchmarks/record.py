@@ -1,0 +1,43 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A measured value, its goal, the line that says so, and the history that keeps it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HISTORY = Path(__file__).parent / "history.jsonl"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """`relation` is <= or >=; `figures` are the times in seconds that the value was made from."""
+
+    name: str
+    value: float
+    relation: str
+    bound: float
+    figures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return self.value <= self.bound if self.relation == "<=" else self.value >= self.bound
+
+    def __str__(self) -> str:
+        return f"BENCH {self.name} {self.value:.2f} goal {self.relation} {self.bound:g} {'ok' if self.ok else 'short'}"
+
+
+def keep(results: Sequence[Bench], versions: dict[str, str], history: Path = HISTORY) -> None:
+    """Append one JSON line a value."""
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with open(history, "a", encoding="utf-8") as stream:
+        for result in results:
+            entry = {"when": when, "name": result.name, "value": round(result.value, 3), "goal": f"{result.relation} {result.bound:g}",
+                     "ok": result.ok, "seconds": {key: round(value, 3) for key, value in result.figures.items()},
+                     "machine": platform.machine(), **versions}  # fmt: skip
+            stream.write(json.dumps(entry) + "\n")
