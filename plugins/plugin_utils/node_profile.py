@@ -17,7 +17,7 @@ from typing import Any, Iterable, Mapping, Sequence
 from ..module_utils.errors import HardeningError, choices
 from ..module_utils.firewall_guard import check_interfaces_among, locked_out
 from ..module_utils.ruleset import Ruleset, default_rules
-from ..module_utils.traffic import ANY, as_list, parse_network, rule_from_dict
+from ..module_utils.traffic import ANY, as_list, parse_network, parse_ports, rule_from_dict
 from ..module_utils.traffic_lines import read_rules, rule_to_line
 
 KINDS = ("worker", "master", "gateway")
@@ -61,6 +61,9 @@ class Settings:
         for name in ("cluster_networks", "management_networks", "operator_networks", "resolvers", "time_servers", "package_mirrors"):
             for item in getattr(self, name):
                 parse_network(f"iks_{name}", item)
+        for name in ("apiserver_ports", "etcd_ports", "node_ports"):
+            for item in as_list(getattr(self, name)):
+                parse_ports(f"iks_{name}", item)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Settings:

@@ -141,6 +141,8 @@ REFUSED = {
     "unknown-interface": ("worker", {"public_interface": "eth9"}, "iks_public_interface: 'eth9' is not one of"),
     "unknown-setting": ("worker", {"egres": "open"}, "did you mean egress"),
     "B13-host-bits": ("worker", {"management_networks": ["10.0.0.5/8"]}, "iks_management_networks: 10.0.0.5/8 has host bits"),
+    "B02-apiserver": ("master", {"apiserver_ports": [65536]}, "iks_apiserver_ports: port 65536 is outside 1-65535"),
+    "B05-node-ports": ("worker", {"node_ports": "32767-30000"}, "iks_node_ports: port range 32767-30000 is reversed"),
     "bad-resolver": ("worker", {"resolvers": ["dns.example"]}, "names are not resolved"),
 }
 
