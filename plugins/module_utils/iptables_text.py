@@ -9,6 +9,7 @@ strings; what the two backends and their versions print differently is levelled 
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from functools import lru_cache
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
@@ -121,13 +122,28 @@ def canonical(line: str) -> Tuple[str, ...]:
     for index, word in enumerate(words):
         before = words[index - 1] if index else ""
         if before in ("-p", "--protocol"):
-            word = _NUMBERS.get(word, word)
+            word = _protocol_number(word)
+        elif before in ("-s", "-d") and ":" in word and "." in word:
+            # inet_ntop prints ::1:c000 as ::0.1.192.0, ipaddress does not.
+            word = str(ipaddress.ip_network(word))
         elif before == "--ctstate":
             word = ",".join(sorted(word.split(",")))
         elif before in ("--icmp-type", "--icmpv6-type"):
             word = word.split("/any")[0]
         result.append(word)
     return tuple(result)
+
+
+def _protocol_number(name: str) -> str:
+    """A protocol's number as text; a name that is not ours is one of the node's /etc/protocols, from where the tools took it."""
+    if name in _NUMBERS or name.isdigit():
+        return _NUMBERS.get(name, name)
+    import socket  # late: hardly any rule needs it
+
+    try:
+        return str(socket.getprotobyname(name))
+    except OSError:
+        return name
 
 
 def same(left: Iterable[str], right: Iterable[str]) -> bool:

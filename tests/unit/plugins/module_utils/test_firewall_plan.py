@@ -175,6 +175,8 @@ EQUAL = [
     ("-p 112 -j ACCEPT", "-p vrrp -j ACCEPT"),
     ("-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"),
     ("-p icmp -m icmp --icmp-type 3/any -j ACCEPT", "-p icmp -m icmp --icmp-type 3 -j ACCEPT"),
+    ("-p 1 -j ACCEPT", "-p icmp -j ACCEPT"),
+    ("-d ::1:c000/117 -j ACCEPT", "-d ::0.1.192.0/117 -j ACCEPT"),
     ('-m comment --comment "x" -j ACCEPT', "-m comment --comment x -j ACCEPT"),
 ]
 
