@@ -7,16 +7,23 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import ACTIONS, Rule, rule_from_dict
 from hypothesis import strategies as st
+
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import ACTIONS, Rule, rule_from_dict
 
 _TEXT = st.text(alphabet="abc XYZ-_.,:;#'()%$&*+/<>=?@[]^{}|~0189äß", min_size=1, max_size=60).filter(str.strip)
 _PORTS = st.lists(
-    st.one_of(st.integers(1, 65535).map(str), st.tuples(st.integers(1, 30000), st.integers(1, 30000)).map(lambda two: f"{two[0]}-{sum(two)}")),
-    min_size=1, max_size=25,
-)  # fmt: skip
+    st.one_of(
+        st.integers(1, 65535).map(str),
+        st.tuples(st.integers(1, 30000), st.integers(1, 30000)).map(lambda two: f"{two[0]}-{sum(two)}"),
+    ),
+    min_size=1,
+    max_size=25,
+)
 _INTERFACES = st.sampled_from(["eth0", "eth1", "lo", "cali+", "bond0.12"])
-_STATES = st.lists(st.sampled_from(["new", "established", "related", "invalid", "dnat"]), min_size=1, max_size=3, unique=True)
+_STATES = st.lists(
+    st.sampled_from(["new", "established", "related", "invalid", "dnat"]), min_size=1, max_size=3, unique=True
+)
 
 
 def networks(version: int) -> st.SearchStrategy[list[str]]:
@@ -33,7 +40,13 @@ def rules(draw: Any, name: str = "rule") -> Rule:
     protocol = draw(st.sampled_from(["any", "tcp", "udp", "sctp", "icmp", "icmpv6", "vrrp", "esp", "ah", "47"]))
     direction = draw(st.sampled_from(["in", "out", "forward"]))
     version = {"icmp": 4, "icmpv6": 6}.get(protocol) or draw(st.sampled_from([4, 6]))
-    data: dict[str, Any] = {"name": name, "direction": direction, "action": draw(st.sampled_from(ACTIONS)), "protocol": protocol, "reason": draw(_TEXT).strip()}
+    data: dict[str, Any] = {
+        "name": name,
+        "direction": direction,
+        "action": draw(st.sampled_from(ACTIONS)),
+        "protocol": protocol,
+        "reason": draw(_TEXT).strip(),
+    }
     for field in ("sources", "destinations"):
         if draw(st.booleans()):
             data[field] = draw(networks(version))

@@ -29,8 +29,12 @@ def check_interfaces_among(ruleset: Ruleset, present: Iterable[str]) -> None:
     present = sorted(present)
     for name in interfaces_named((*ruleset.rules, *ruleset.defaults)):
         if name not in present:
-            rule = next(rule for rule in (*ruleset.rules, *ruleset.defaults) if name in (rule.interface, rule.out_interface))
-            raise TrafficError(choices(f"rule {rule.name}: interface", name, [*(item for item in present if item != "lo"), "lo"]))
+            rule = next(
+                rule for rule in (*ruleset.rules, *ruleset.defaults) if name in (rule.interface, rule.out_interface)
+            )
+            raise TrafficError(
+                choices(f"rule {rule.name}: interface", name, [*(item for item in present if item != "lo"), "lo"])
+            )
 
 
 def check_lockout(ruleset: Ruleset, run: Run) -> None:
@@ -54,15 +58,22 @@ def locked_out(ruleset: Ruleset, peer: Dict[str, object], links: Dict[str, List[
     port, source_port = int(str(peer["port"])), int(str(peer["source_port"]))
     for name in _arriving(links, str(destination)):
         ways = (
-            ("new SSH connections from", Packet("in", "tcp", source, destination, name, port=port, source_port=source_port)),
-            ("the answers of SSH to", Packet("out", "tcp", destination, source, name, port=source_port, source_port=port)),
+            (
+                "new SSH connections from",
+                Packet("in", "tcp", source, destination, name, port=port, source_port=source_port),
+            ),
+            (
+                "the answers of SSH to",
+                Packet("out", "tcp", destination, source, name, port=source_port, source_port=port),
+            ),
         )
         for what, packet in ways:
             verdict = decide(ruleset.for_direction(packet.direction), packet)
             if verdict.action in ("drop", "reject") and verdict.rule is not None:
                 return (
-                    f"rule {verdict.rule.name} would {verdict.rule.action} {what} {source} on {name} port {port}, where this task "
-                    f"comes from. Set iks_management_networks: [{source}/{source.max_prefixlen}] (or a network that holds it), "
+                    f"rule {verdict.rule.name} would {verdict.rule.action} {what} {source} on {name} port {port}, "
+                    "where this task comes from. "
+                    f"Set iks_management_networks: [{source}/{source.max_prefixlen}] (or a network that holds it), "
                     "or give allow_lockout: true"
                 )
     return ""

@@ -44,7 +44,9 @@ class OwnState:
     def lines(self) -> List[str]:
         """The state as text, for results and diffs: one `-A` line a rule, in the order in which packets meet them."""
         text = [f"-A {hook} {spec}" for hook in HOOKS.values() for spec in self.jumps.get(hook, ())]
-        return text + [f"-A {chain} {spec}" for chain in sorted(self.chains, key=_reading_order) for spec in self.chains[chain]]
+        return text + [
+            f"-A {chain} {spec}" for chain in sorted(self.chains, key=_reading_order) for spec in self.chains[chain]
+        ]
 
     def rulesets(self) -> List[str]:
         """Names of the rulesets that are present."""
@@ -61,7 +63,9 @@ class Entry:
     name: str
 
     def spec(self, hook: str) -> str:
-        note = f"iks.hardening ruleset {self.name}, priority {self.priority}{', default verdict' if self.closes else ''}"
+        note = (
+            f"iks.hardening ruleset {self.name}, priority {self.priority}{', default verdict' if self.closes else ''}"
+        )
         return f'-m comment --comment "{note}" -j {chain_name(hook, self.name)}'
 
 
@@ -152,7 +156,9 @@ def restore_text(have: OwnState, want: OwnState) -> str:
     """
     if is_same(have, want):
         return ""
-    changed = [chain for chain in want.chains if chain not in have.chains or not same(have.chains[chain], want.chains[chain])]
+    changed = [
+        chain for chain in want.chains if chain not in have.chains or not same(have.chains[chain], want.chains[chain])
+    ]
     gone = [chain for chain in have.chains if chain not in want.chains]
     lines = [f"*{TABLE}"]
     lines += [f":{chain} - [0:0]" for chain in (*changed, *gone)]

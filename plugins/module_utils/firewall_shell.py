@@ -38,7 +38,9 @@ class Backend:
         """The program of one family for `save` or `restore`."""
         path = find_program(f"{PROGRAMS[family]}-{self.name}-{action}") or find_program(f"{PROGRAMS[family]}-{action}")
         if path is None:
-            raise NodeError(f"{PROGRAMS[family]}-{action} is not installed; nothing was changed. Install the iptables package")
+            raise NodeError(
+                f"{PROGRAMS[family]}-{action} is not installed; nothing was changed. Install the iptables package"
+            )
         return [path]
 
 
@@ -89,7 +91,7 @@ def _holds_rules(run: Run, backend: str) -> str:
             status, output, _error = run([program, *(["-t", table] if table else [])], "")
             if status != 0:
                 continue
-            for name in ([table] if table else ("filter", "nat", "mangle", "raw")):
+            for name in [table] if table else ("filter", "nat", "mangle", "raw"):
                 chains = read_table(output, name)
                 chain = next((chain for chain, specs in chains.items() if specs), "")
                 if chain:
@@ -136,7 +138,12 @@ def apply_states(run: Run, backend: Backend, have: Mapping[str, OwnState], want:
     texts = {family: restore_text(have[family], want[family]) for family in want}
     for family, text in texts.items():
         if text:
-            _checked(run, [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush", "--test"], text, "nothing was changed")
+            _checked(
+                run,
+                [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush", "--test"],
+                text,
+                "nothing was changed",
+            )
     done: List[str] = []
     try:
         for family, text in texts.items():
@@ -147,7 +154,9 @@ def apply_states(run: Run, backend: Backend, have: Mapping[str, OwnState], want:
         for family in done:
             if not is_same(now[family], want[family]):
                 rule = first_difference(want[family].lines(), now[family].lines())
-                raise NodeError(f"{PROGRAMS[family]}: what was read back differs from what was loaded, first in {rule!r}")
+                raise NodeError(
+                    f"{PROGRAMS[family]}: what was read back differs from what was loaded, first in {rule!r}"
+                )
     except NodeError as error:
         undone = [_undo(run, backend, family, have[family]) for family in done]
         raise NodeError(f"{str(error).rstrip(';, ')}; {'; '.join(undone) or 'nothing was changed'}") from None

@@ -135,7 +135,7 @@ def canonical(line: str) -> Tuple[str, ...]:
 
 
 def _protocol_number(name: str) -> str:
-    """A protocol's number as text; a name that is not ours is one of the node's /etc/protocols, from where the tools took it."""
+    """A protocol's number as text; the tools took a name that is not ours from the node's /etc/protocols."""
     if name in _NUMBERS or name.isdigit():
         return _NUMBERS.get(name, name)
     import socket  # late: hardly any rule needs it
@@ -149,7 +149,9 @@ def _protocol_number(name: str) -> str:
 def same(left: Iterable[str], right: Iterable[str]) -> bool:
     """Whether two lists of rules say the same in the same order."""
     left, right = list(left), list(right)
-    return left == right or (len(left) == len(right) and all(a == b or canonical(a) == canonical(b) for a, b in zip(left, right)))
+    return left == right or (
+        len(left) == len(right) and all(a == b or canonical(a) == canonical(b) for a, b in zip(left, right))
+    )
 
 
 def first_difference(left: Iterable[str], right: Iterable[str]) -> str:
@@ -201,5 +203,3 @@ def is_catch_all(spec: str) -> bool:
         return False
     matches = {word for word in words if word.startswith("-")} - {"-j", "-m", "--comment", "--reject-with"}
     return not matches
-
-

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the iks.hardening collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the firewall has to know of a node: interfaces, routes, resolvers, time servers, who is logged in. Reads only."""
+"""What the firewall has to know of a node: links, routes, resolvers, time servers, who is logged in. Reads only."""
 
 from __future__ import annotations
 
@@ -13,10 +13,42 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 Run = Callable[[List[str], str], Tuple[int, str, str]]
 # Made by container runtimes, network plugins and kube-proxy; never a node's own network card.
-VIRTUAL = ("lo", "cali", "veth", "docker", "br-", "cni", "flannel", "tunl", "vxlan", "kube-", "nodelocaldns", "ipsec", "tun", "virbr", "ip6tnl", "sit", "gre", "erspan", "dummy", "wg")  # fmt: skip
+VIRTUAL = (
+    "lo",
+    "cali",
+    "veth",
+    "docker",
+    "br-",
+    "cni",
+    "flannel",
+    "tunl",
+    "vxlan",
+    "kube-",
+    "nodelocaldns",
+    "ipsec",
+    "tun",
+    "virbr",
+    "ip6tnl",
+    "sit",
+    "gre",
+    "erspan",
+    "dummy",
+    "wg",
+)
 RESOLV_FILES = ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
-TIME_FILES = ("/etc/chrony/chrony.conf", "/etc/chrony.conf", "/etc/ntp.conf", "/etc/ntpsec/ntp.conf", "/etc/systemd/timesyncd.conf")
-TIME_FOLDERS = ("/etc/chrony/conf.d", "/etc/chrony/sources.d", "/etc/systemd/timesyncd.conf.d", "/run/systemd/timesyncd.conf.d")
+TIME_FILES = (
+    "/etc/chrony/chrony.conf",
+    "/etc/chrony.conf",
+    "/etc/ntp.conf",
+    "/etc/ntpsec/ntp.conf",
+    "/etc/systemd/timesyncd.conf",
+)
+TIME_FOLDERS = (
+    "/etc/chrony/conf.d",
+    "/etc/chrony/sources.d",
+    "/etc/systemd/timesyncd.conf.d",
+    "/run/systemd/timesyncd.conf.d",
+)
 
 
 def read_text(path: str) -> str:
@@ -34,7 +66,9 @@ def interfaces(run: Run) -> Dict[str, List[str]]:
     found: Dict[str, List[str]] = {}
     for link in json.loads(output) if status == 0 and output.strip() else []:
         found[link["ifname"]] = [
-            f"{item['local']}/{item['prefixlen']}" for item in link.get("addr_info", []) if item.get("scope") == "global"
+            f"{item['local']}/{item['prefixlen']}"
+            for item in link.get("addr_info", [])
+            if item.get("scope") == "global"
         ]
     return found
 
@@ -84,7 +118,11 @@ def _is_address(text: str) -> bool:
 def resolvers() -> List[str]:
     """The name servers that the node really asks: systemd-resolved's own list before the stub's address."""
     for path in RESOLV_FILES:
-        found = [item for item in addresses_in(read_text(path), "nameserver")[0] if not ipaddress.ip_address(item.split("%")[0]).is_loopback]
+        found = [
+            item
+            for item in addresses_in(read_text(path), "nameserver")[0]
+            if not ipaddress.ip_address(item.split("%")[0]).is_loopback
+        ]
         if found:
             return found
     return []
@@ -118,7 +156,12 @@ def ssh_peer(environ: Dict[str, str], pid: int) -> Optional[Dict[str, Any]]:
         value = environ.get("SSH_CONNECTION", "")
         words = value.split()
         if len(words) == 4 and _is_address(words[0].split("%")[0]):
-            return {"source": words[0].split("%")[0], "source_port": int(words[1]), "destination": words[2].split("%")[0], "port": int(words[3])}
+            return {
+                "source": words[0].split("%")[0],
+                "source_port": int(words[1]),
+                "destination": words[2].split("%")[0],
+                "port": int(words[3]),
+            }
         if pid <= 1:
             return None
         environ = dict(part.split("=", 1) for part in read_text(f"/proc/{pid}/environ").split("\0") if "=" in part)

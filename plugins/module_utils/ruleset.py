@@ -34,7 +34,9 @@ class Ruleset:
     def __post_init__(self) -> None:
         check_ruleset_name(self.name)
         if isinstance(self.priority, bool) or not PRIORITIES[0] <= self.priority <= PRIORITIES[1]:
-            raise TrafficError(f"ruleset {self.name}: priority {self.priority} is outside {PRIORITIES[0]}-{PRIORITIES[1]}")
+            raise TrafficError(
+                f"ruleset {self.name}: priority {self.priority} is outside {PRIORITIES[0]}-{PRIORITIES[1]}"
+            )
         check_names((*self.rules, *self.defaults))
         _check_contradictions(self)
 
@@ -65,9 +67,18 @@ def _check_contradictions(ruleset: Ruleset) -> None:
     seen: dict[Tuple[Any, ...], Rule] = {}
     for rule in ruleset.rules:
         key = (
-            rule.direction, rule.protocol, rule.sources, rule.destinations, rule.ports, rule.source_ports,
-            rule.icmp_types, rule.interface, rule.out_interface, rule.states, rule.families,
-        )  # fmt: skip
+            rule.direction,
+            rule.protocol,
+            rule.sources,
+            rule.destinations,
+            rule.ports,
+            rule.source_ports,
+            rule.icmp_types,
+            rule.interface,
+            rule.out_interface,
+            rule.states,
+            rule.families,
+        )
         other = seen.setdefault(key, rule)
         if other.action != rule.action:
             raise TrafficError(
@@ -95,11 +106,19 @@ def default_rules(defaults: Iterable[Mapping[str, Any]]) -> Tuple[Rule, ...]:
         for field in (interface, out_interface):
             if field is not None:
                 check_interface("defaults: interface", field)
-        where = "-".join(_word(part) for part in ("default", direction, interface, out_interface and f"to-{out_interface}") if part)
+        where = "-".join(
+            _word(part) for part in ("default", direction, interface, out_interface and f"to-{out_interface}") if part
+        )
         rules.append(
-            Rule(name=where, direction=direction, action=action, interface=interface, out_interface=out_interface,
-                 reason="nothing above allows it")
-        )  # fmt: skip
+            Rule(
+                name=where,
+                direction=direction,
+                action=action,
+                interface=interface,
+                out_interface=out_interface,
+                reason="nothing above allows it",
+            )
+        )
     return tuple(rules)
 
 
@@ -113,28 +132,61 @@ def always_allowed(direction: str) -> Tuple[Rule, ...]:
     Sources: RFC 4890 sections 4.3.1, 4.4.1 and 4.4.3 (ICMPv6 that must not be dropped), RFC 1812 section 4.3.3 (ICMP
     errors), RFC 2131 section 4.1 (DHCP ports), RFC 8415 section 7.2 (DHCPv6 ports).
     """
-    rules = [] if direction == "forward" else [_allow(direction, "loopback", "the node talks to itself", interface="lo")]
-    rules.append(_allow(direction, "known", "connections that were allowed when they began", states=("established", "related")))
-    rules.append(_allow(direction, "icmp-errors", "unreachable, time exceeded, parameter problem", protocol="icmp", icmp_types=(3, 11, 12)))
-    rules.append(_allow(direction, "icmpv6-errors", "RFC 4890: errors and path MTU", protocol="icmpv6", icmp_types=(1, 2, 3, 4)))
+    rules = (
+        [] if direction == "forward" else [_allow(direction, "loopback", "the node talks to itself", interface="lo")]
+    )
+    rules.append(
+        _allow(direction, "known", "connections that were allowed when they began", states=("established", "related"))
+    )
+    rules.append(
+        _allow(
+            direction,
+            "icmp-errors",
+            "unreachable, time exceeded, parameter problem",
+            protocol="icmp",
+            icmp_types=(3, 11, 12),
+        )
+    )
+    rules.append(
+        _allow(direction, "icmpv6-errors", "RFC 4890: errors and path MTU", protocol="icmpv6", icmp_types=(1, 2, 3, 4))
+    )
     if direction == "forward":
         return tuple(rules)
     rules.append(
-        _allow(direction, "icmpv6-neighbours", "RFC 4890: neighbours, routers, listeners", protocol="icmpv6",
-               icmp_types=(130, 131, 132, 133, 134, 135, 136, 143))
-    )  # fmt: skip
+        _allow(
+            direction,
+            "icmpv6-neighbours",
+            "RFC 4890: neighbours, routers, listeners",
+            protocol="icmpv6",
+            icmp_types=(130, 131, 132, 133, 134, 135, 136, 143),
+        )
+    )
     # A lease that expires hours later must not take the node away.
     for name, family, server, client in (("dhcpv4", IPV4, 67, 68), ("dhcpv6", IPV6, 547, 546)):
         here, there = (client, server) if direction == "in" else (server, client)
         rules.append(
-            _allow(direction, name, "address leases", protocol="udp", families=(family,),
-                   ports=(PortRange(here, here),), source_ports=(PortRange(there, there),))
-        )  # fmt: skip
+            _allow(
+                direction,
+                name,
+                "address leases",
+                protocol="udp",
+                families=(family,),
+                ports=(PortRange(here, here),),
+                source_ports=(PortRange(there, there),),
+            )
+        )
     return tuple(rules)
 
 
 def _allow(direction: str, name: str, reason: str, protocol: str = ANY, **fields: Any) -> Rule:
-    return Rule(name=f"always-{direction}-{name}", direction=direction, action="accept", reason=reason, protocol=protocol, **fields)
+    return Rule(
+        name=f"always-{direction}-{name}",
+        direction=direction,
+        action="accept",
+        reason=reason,
+        protocol=protocol,
+        **fields,
+    )
 
 
 def interfaces_named(rules: Iterable[Rule]) -> Tuple[str, ...]:

@@ -40,9 +40,21 @@ _PORTS = re.compile(r"(0|[1-9][0-9]{0,5})(?:-(0|[1-9][0-9]{0,5}))?", re.ASCII)
 _IPV4 = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})(?:/(?:0|[1-9][0-9]?))?", re.ASCII)
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:/(?:0|[1-9][0-9]{0,2}))?", re.ASCII)
 _FIELDS = (
-    "name", "direction", "action", "protocol", "sources", "destinations", "ports", "source_ports", "icmp_types",
-    "interface", "out_interface", "states", "families", "reason",
-)  # fmt: skip
+    "name",
+    "direction",
+    "action",
+    "protocol",
+    "sources",
+    "destinations",
+    "ports",
+    "source_ports",
+    "icmp_types",
+    "interface",
+    "out_interface",
+    "states",
+    "families",
+    "reason",
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -138,7 +150,9 @@ def _check_words(rule: Rule) -> None:
             raise TrafficError(choices(f"rule {rule.name}: family", family, FAMILIES))
     for field in ("sources", "destinations", "ports", "source_ports", "icmp_types", "states", "families"):
         if getattr(rule, field) == ():
-            _refuse(rule, f"{field} is an empty list; an empty list never means any. Name what is meant, or leave it out")
+            _refuse(
+                rule, f"{field} is an empty list; an empty list never means any. Name what is meant, or leave it out"
+            )
 
 
 def _check_text(rule: Rule) -> None:
@@ -158,7 +172,10 @@ def _check_ports(rule: Rule) -> None:
     for field in ("ports", "source_ports"):
         ranges = getattr(rule, field)
         if ranges is not None and rule.protocol not in WITH_PORTS:
-            _refuse(rule, f"port {ranges[0]} needs protocol {', '.join(WITH_PORTS[:-1])} or {WITH_PORTS[-1]}, not {rule.protocol}")
+            _refuse(
+                rule,
+                f"port {ranges[0]} needs protocol tcp, udp or sctp, not {rule.protocol}",
+            )
     if rule.icmp_types is not None:
         if rule.protocol not in FAMILY_OF_PROTOCOL:
             _refuse(rule, f"icmp_types {rule.icmp_types[0]} needs protocol icmp or icmpv6, not {rule.protocol}")
@@ -182,7 +199,10 @@ def _families(rule: Rule) -> Tuple[str, ...]:
     for field in ("sources", "destinations"):
         for net in getattr(rule, field) or ():
             if versions[net.version] not in found:
-                _refuse(rule, f"{field} {net} can match nothing: the rest of the rule is {_other(versions[net.version])} only")
+                _refuse(
+                    rule,
+                    f"{field} {net} can match nothing: the rest of the rule is {_other(versions[net.version])} only",
+                )
     return tuple(family for family in FAMILIES if family in found)
 
 
@@ -191,15 +211,25 @@ def _other(family: str) -> str:
 
 
 def _is_number(value: object, highest: int) -> bool:
-    return isinstance(value, str) and value.isascii() and value.isdigit() and str(int(value)) == value and int(value) <= highest
+    return (
+        isinstance(value, str)
+        and value.isascii()
+        and value.isdigit()
+        and str(int(value)) == value
+        and int(value) <= highest
+    )
 
 
 def check_interface(subject: str, value: object) -> str:
     """An interface name as the kernel takes it, with an optional trailing `+`."""
     if not isinstance(value, str) or not _INTERFACE.fullmatch(value):
-        raise TrafficError(f"{subject}: {value!r} is not an interface name (letters, digits, '_', '.', ':', '@', '-', one trailing '+')")
+        raise TrafficError(
+            f"{subject}: {value!r} is not an interface name (letters, digits, '_.:@-', one trailing '+')"
+        )
     if len(value) > INTERFACE_CHARS:
-        raise TrafficError(f"{subject}: {value!r} has {len(value)} characters; the kernel takes at most {INTERFACE_CHARS}")
+        raise TrafficError(
+            f"{subject}: {value!r} has {len(value)} characters; the kernel takes at most {INTERFACE_CHARS}"
+        )
     return value
 
 
@@ -213,7 +243,10 @@ def parse_network(subject: str, value: object) -> Network:
     except ValueError as error:
         if "host bits" in str(error):
             meant = ipaddress.ip_network(text, strict=False)
-            raise TrafficError(f"{subject}: {text} has host bits set; write {meant} for the network or {text.split('/')[0]} for the host") from None
+            raise TrafficError(
+                f"{subject}: {text} has host bits set; "
+                f"write {meant} for the network or {text.split('/')[0]} for the host"
+            ) from None
         raise TrafficError(f"{subject}: {text!r} is not an IPv4 or IPv6 network") from None
 
 
@@ -316,7 +349,12 @@ def _icmp_type(subject: str, value: object) -> int:
 
 def rule_to_dict(rule: Rule) -> dict[str, Any]:
     """The dictionary form; what is any is left out, so that it reads back as the same rule."""
-    data: dict[str, Any] = {"name": rule.name, "direction": rule.direction, "action": rule.action, "protocol": rule.protocol}
+    data: dict[str, Any] = {
+        "name": rule.name,
+        "direction": rule.direction,
+        "action": rule.action,
+        "protocol": rule.protocol,
+    }
     for field in ("sources", "destinations", "ports", "source_ports"):
         values = getattr(rule, field)
         if values is not None:

@@ -37,7 +37,9 @@ def rule_from_line(line: str) -> Rule:
     if not mark or not reason.strip():
         raise TrafficError(f"rule line {line.strip()!r}: the reason is missing; end the line with '# why'")
     if len(words) < 3 or len(words) % 2 == 0:
-        raise TrafficError(f"rule line {line.strip()!r}: expected ACTION DIRECTION PROTOCOL, then pairs of word and value")
+        raise TrafficError(
+            f"rule line {line.strip()!r}: expected ACTION DIRECTION PROTOCOL, then pairs of word and value"
+        )
     data: dict[str, Any] = {"action": words[0], "direction": words[1], "protocol": words[2], "reason": reason.strip()}
     for word, value in zip(words[3::2], words[4::2]):
         if word not in _WORDS:
@@ -85,5 +87,7 @@ def check_names(rules: Iterable[Rule]) -> None:
     seen: set[str] = set()
     for rule in rules:
         if rule.name in seen:
-            raise TrafficError(f"rule {rule.name}: the name is given twice in the ruleset; every rule has a name of its own")
+            raise TrafficError(
+                f"rule {rule.name}: the name is given twice in the ruleset; every rule has a name of its own"
+            )
         seen.add(rule.name)

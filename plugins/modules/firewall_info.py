@@ -121,7 +121,9 @@ def main() -> None:
     """Read, and exit once."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     if os.geteuid() != 0:
-        module.fail_json(msg="reading the node's firewall needs root: run the task with become: true. Nothing was changed")
+        module.fail_json(
+            msg="reading the node's firewall needs root: run the task with become: true. Nothing was changed"
+        )
     module.exit_json(changed=False, **run(module))
 
 

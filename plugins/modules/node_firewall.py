@@ -35,13 +35,15 @@ options:
       - "A dictionary has the keys C(name), C(direction) (V(in), V(out), V(forward)), C(action) (V(accept), V(drop),
         V(reject)), C(protocol), C(sources), C(destinations), C(ports), C(source_ports), C(icmp_types), C(interface),
         C(out_interface), C(states), C(families) and C(reason)."
-      - "A line reads C(ACTION DIRECTION PROTOCOL [from NETWORKS] [to NETWORKS] [port PORTS] [on INTERFACE] name NAME # reason)."
+      - "A line reads C(ACTION DIRECTION PROTOCOL [from NETWORKS] [to NETWORKS] [port PORTS] [on INTERFACE] name NAME
+        # reason)."
       - For a thousand rules and more prefer lines, which cost the controller little.
     type: raw
   defaults:
     description:
-      - "Default verdicts: what becomes of packets that no rule has decided. Each has a C(direction), an C(action) (V(drop)
-        or V(reject), V(drop) when not given) and may name an C(interface) and, for V(forward), an C(out_interface)."
+      - "Default verdicts: what becomes of packets that no rule has decided. Each has a C(direction), an C(action)
+        (V(drop) or V(reject), V(drop) when not given) and may name an C(interface) and, for V(forward), an
+        C(out_interface)."
       - Without it the ruleset only opens, and leaves every other packet to the rules that follow.
     type: list
     elements: dict
@@ -125,8 +127,19 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, NodeError, unchanged
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_guard import check_interfaces, check_lockout
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import OwnState, restore_text, with_ruleset, without_ruleset
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_shell import Backend, apply_states, detect_backend, families_in_kernel, read_states
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import (
+    OwnState,
+    restore_text,
+    with_ruleset,
+    without_ruleset,
+)
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_shell import (
+    Backend,
+    apply_states,
+    detect_backend,
+    families_in_kernel,
+    read_states,
+)
 from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset, check_ruleset_name, default_rules
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES, IPV6
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
@@ -190,16 +203,32 @@ def _wanted(have: Mapping[str, OwnState], ruleset: Ruleset) -> Dict[str, OwnStat
     return {family: with_ruleset(own, ruleset, family) for family, own in have.items()}
 
 
-def _result(backend: Backend, have: Mapping[str, OwnState], want: Mapping[str, OwnState], notes: List[str], changed: bool) -> Dict[str, object]:
+def _result(
+    backend: Backend, have: Mapping[str, OwnState], want: Mapping[str, OwnState], notes: List[str], changed: bool
+) -> Dict[str, object]:
     before = {family: own.lines() for family, own in have.items()}
     after = {family: own.lines() for family, own in want.items()} if changed or have is not want else before
-    commands = {family: text for family, text in ((family, restore_text(have[family], want[family])) for family in want) if text}
+    commands = {
+        family: text for family, text in ((family, restore_text(have[family], want[family])) for family in want) if text
+    }
     diff = [
-        {"before_header": f"{family} rules of iks.hardening", "after_header": f"{family} rules of iks.hardening",
-         "before": "".join(f"{line}\n" for line in before[family]), "after": "".join(f"{line}\n" for line in after[family])}
+        {
+            "before_header": f"{family} rules of iks.hardening",
+            "after_header": f"{family} rules of iks.hardening",
+            "before": "".join(f"{line}\n" for line in before[family]),
+            "after": "".join(f"{line}\n" for line in after[family]),
+        }
         for family in (want if changed else ())
-    ]  # fmt: skip
-    return {"changed": changed, "before": before, "after": after, "commands": commands, "backend": backend.name, "notes": notes, "diff": diff}
+    ]
+    return {
+        "changed": changed,
+        "before": before,
+        "after": after,
+        "commands": commands,
+        "backend": backend.name,
+        "notes": notes,
+        "diff": diff,
+    }
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ version_added: 0.1.0
 author: iks.hardening contributors (@iks-hardening)
 description:
   - Makes the rules of a region from the catalogue, on the controller, and puts them on the node as a ruleset of its own
-    with M(iks.hardening.node_firewall). On a worker they are about what leaves it, on a Linux gateway about what it forwards.
+    with M(iks.hardening.node_firewall). On a worker they are about what leaves it, on a Linux gateway about what it
+    forwards.
   - The ruleset only opens. What is not opened is closed by the ruleset that holds the default verdict.
 options:
   regions:
@@ -24,7 +25,8 @@ options:
     elements: str
   locations:
     description:
-      - More locations in use. One of another region adds that whole region; one without a master adds its private range.
+      - More locations in use. One of another region adds that whole region; one without a master adds its private
+        range.
       - It never narrows. The masters of all locations of a region are opened in any case.
     type: list
     elements: str
@@ -60,7 +62,8 @@ options:
     type: list
     elements: dict
   operator_networks:
-    description: Networks of operators that run kubectl and calicoctl from behind the gateway (the page's third situation).
+    description:
+      - Networks of operators that run kubectl and calicoctl from behind the gateway (the page's third situation).
     type: list
     elements: str
   point:
@@ -83,7 +86,8 @@ options:
     type: int
     default: 500
   state:
-    description: V(present) and V(absent) change the node; V(rendered) only returns the rules, without a connection to it.
+    description:
+      - V(present) and V(absent) change the node; V(rendered) only returns the rules, without a connection to it.
     type: str
     choices: [present, absent, rendered]
     default: present
@@ -142,7 +146,9 @@ from ansible_collections.iks.hardening.plugins.module_utils.region_arguments imp
 def main() -> None:
     """Reached only when somebody runs the module without its action plugin."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    module.fail_json(msg="region_ports reads the catalogue on the controller; run it as a task, not as a bare module. Nothing was changed")
+    module.fail_json(
+        msg="region_ports reads the catalogue on the controller; run it as a task, not as a module. Nothing was changed"
+    )
 
 
 if __name__ == "__main__":

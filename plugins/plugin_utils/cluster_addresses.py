@@ -36,7 +36,11 @@ def public_addresses(hostvars: Mapping[str, Any], hosts: Iterable[str]) -> list[
     found: dict[str, None] = {}
     for host in hosts:
         variables = hostvars[host]
-        for item in _listed(variables.get("iks_public_address")) or _on_public(variables) or _unknown(host, "iks_public_address"):
+        for item in (
+            _listed(variables.get("iks_public_address"))
+            or _on_public(variables)
+            or _unknown(host, "iks_public_address")
+        ):
             found[item] = None
     return list(found)
 

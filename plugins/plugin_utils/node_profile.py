@@ -58,7 +58,14 @@ class Settings:
         for name in ("egress", "private"):
             if getattr(self, name) not in ("open", "restricted"):
                 raise ProfileError(choices(f"iks_{name}", getattr(self, name), ("open", "restricted")))
-        for name in ("cluster_networks", "management_networks", "operator_networks", "resolvers", "time_servers", "package_mirrors"):
+        for name in (
+            "cluster_networks",
+            "management_networks",
+            "operator_networks",
+            "resolvers",
+            "time_servers",
+            "package_mirrors",
+        ):
             for item in getattr(self, name):
                 parse_network(f"iks_{name}", item)
         for name in ("apiserver_ports", "etcd_ports", "node_ports"):
@@ -73,7 +80,13 @@ class Settings:
             if key not in known:
                 raise ProfileError(choices("setting", key, known))
         lists = {item.name for item in fields(cls) if str(item.type).startswith("Sequence")}
-        return cls(**{key: tuple(as_list(value)) if key in lists else value for key, value in options.items() if value is not None})
+        return cls(
+            **{
+                key: tuple(as_list(value)) if key in lists else value
+                for key, value in options.items()
+                if value is not None
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -94,11 +107,15 @@ class Shape:
                 raise ProfileError(choices(f"iks_{option}", chosen, [name for name in links if name != "lo"]))
         public = settings.public_interface or next(iter(info["default_interfaces"]), None)
         if public is None:
-            raise ProfileError("the public interface is unknown, as the node has no default route; set iks_public_interface")
+            raise ProfileError(
+                "the public interface is unknown, as the node has no default route; set iks_public_interface"
+            )
         cards = [name for name in info["cards"] if name != public]
         private = settings.private_interface
         if private is None:
-            candidates = [name for name in cards if any(ipaddress.ip_interface(item).is_private for item in links[name])]
+            candidates = [
+                name for name in cards if any(ipaddress.ip_interface(item).is_private for item in links[name])
+            ]
             private = candidates[0] if len(candidates) == 1 else None
         return cls(public, private, single=not cards or private == public)
 
@@ -111,7 +128,9 @@ class _Rules:
 
     def add(self, name: str, reason: str, direction: str = "in", protocol: str = ANY, **more: Any) -> None:
         data = {key: value for key, value in more.items() if value is not None}
-        rule = rule_from_dict({"name": name, "direction": direction, "action": "accept", "protocol": protocol, "reason": reason, **data})
+        rule = rule_from_dict(
+            {"name": name, "direction": direction, "action": "accept", "protocol": protocol, "reason": reason, **data}
+        )
         self.lines.append(rule_to_line(rule))
 
 
@@ -139,9 +158,17 @@ def node_ruleset(kind: str, info: Mapping[str, Any], settings: Settings) -> dict
         _private(rules, shape, settings)
         if not shape.single:
             defaults += [{"direction": way, "interface": str(shape.private)} for way in ("in", "out")]
-    user = [rule_to_line(rule_from_dict(item)) if isinstance(item, Mapping) else str(item) for item in settings.extra_rules]
+    user = [
+        rule_to_line(rule_from_dict(item)) if isinstance(item, Mapping) else str(item) for item in settings.extra_rules
+    ]
     _check_whole(user + rules.lines, defaults, info, settings)
-    return {"rules": user + rules.lines, "defaults": defaults, "notes": notes, "public": shape.public, "private": shape.private}
+    return {
+        "rules": user + rules.lines,
+        "defaults": defaults,
+        "notes": notes,
+        "public": shape.public,
+        "private": shape.private,
+    }
 
 
 def _check_whole(lines: list[str], defaults: list[dict[str, str]], info: Mapping[str, Any], settings: Settings) -> None:
@@ -157,14 +184,26 @@ def _check_whole(lines: list[str], defaults: list[dict[str, str]], info: Mapping
 def _incoming(rules: _Rules, kind: str, info: Mapping[str, Any], shape: Shape, settings: Settings) -> None:
     public = shape.public
     if settings.management_networks:
-        rules.add("management-ssh", "SSH from iks_management_networks, on any interface", protocol="tcp", sources=settings.management_networks, ports=[22])
+        rules.add(
+            "management-ssh",
+            "SSH from iks_management_networks, on any interface",
+            protocol="tcp",
+            sources=settings.management_networks,
+            ports=[22],
+        )
     if shape.single:
         if not settings.cluster_networks:
             raise ProfileError(
-                f"the node has one interface, {public}, and nothing says which of its traffic is private; set iks_cluster_networks "
+                f"the node has one interface, {public}, and nothing says which of its traffic is private; "
+                "set iks_cluster_networks "
                 "to the networks of the cluster's nodes, and iks_management_networks to where SSH comes from"
             )
-        rules.add("cluster-in", "iks_cluster_networks count as private on a single interface", sources=settings.cluster_networks, interface=public)
+        rules.add(
+            "cluster-in",
+            "iks_cluster_networks count as private on a single interface",
+            sources=settings.cluster_networks,
+            interface=public,
+        )
     rules.add("ping", f"{PAGE}: allow-icmp", protocol="icmp", interface=public)
     rules.add("ping6", f"{PAGE}: allow-icmp, said for IPv6", protocol="icmpv6", interface=public, icmp_types=[128, 129])
     if kind != "gateway":
@@ -172,15 +211,35 @@ def _incoming(rules: _Rules, kind: str, info: Mapping[str, Any], shape: Shape, s
         rules.add("services", f"{PAGE}: allow-node-port-dnat", states=["dnat"], interface=public)
         if info["kube_proxy"] == "ipvs":
             for protocol in ("tcp", "udp"):
-                rules.add(f"node-ports-{protocol}", f"{PAGE}: allow-node-port-dnat; IPVS does no DNAT before INPUT", protocol=protocol,
-                          ports=[settings.node_ports], interface=public)  # fmt: skip
+                rules.add(
+                    f"node-ports-{protocol}",
+                    f"{PAGE}: allow-node-port-dnat; IPVS does no DNAT before INPUT",
+                    protocol=protocol,
+                    ports=[settings.node_ports],
+                    interface=public,
+                )
     if kind == "master":
         sources = settings.operator_networks or ANY
-        rules.add("apiserver", "kubectl and the workers reach the API server", protocol="tcp", ports=settings.apiserver_ports,
-                  sources=[*settings.operator_networks, *settings.cluster_networks] if settings.operator_networks else sources, interface=public)  # fmt: skip
+        rules.add(
+            "apiserver",
+            "kubectl and the workers reach the API server",
+            protocol="tcp",
+            ports=settings.apiserver_ports,
+            sources=[*settings.operator_networks, *settings.cluster_networks]
+            if settings.operator_networks
+            else sources,
+            interface=public,
+        )
         peers = [*settings.operator_networks, *settings.cluster_networks]
         if peers:
-            rules.add("etcd", "calicoctl and the cluster's nodes reach etcd", protocol="tcp", ports=settings.etcd_ports, sources=peers, interface=public)
+            rules.add(
+                "etcd",
+                "calicoctl and the cluster's nodes reach etcd",
+                protocol="tcp",
+                ports=settings.etcd_ports,
+                sources=peers,
+                interface=public,
+            )
     rules.add("vrrp", f"{PAGE}: allow-vrrp", protocol="vrrp", interface=public)
     by_reason: dict[str, list[str]] = {}
     for network, reason in settings.provider_management:
@@ -199,39 +258,108 @@ def _outgoing(rules: _Rules, direction: str, info: Mapping[str, Any], shape: Sha
     servers = settings.time_servers or info["time_servers"]
     for protocol in ("udp", "tcp"):
         if resolvers:
-            rules.add(f"{prefix}dns-{protocol}", "the node's name servers", direction, protocol, ports=[53], destinations=resolvers, **where)
+            rules.add(
+                f"{prefix}dns-{protocol}",
+                "the node's name servers",
+                direction,
+                protocol,
+                ports=[53],
+                destinations=resolvers,
+                **where,
+            )
     if servers:
-        rules.add(f"{prefix}ntp", "the node's time servers", direction, "udp", ports=[123], destinations=servers, **where)
+        rules.add(
+            f"{prefix}ntp", "the node's time servers", direction, "udp", ports=[123], destinations=servers, **where
+        )
     elif info["time_server_names"]:
-        notes.append(f"time servers {', '.join(info['time_server_names'])} have no known address and stay closed; set iks_time_servers")
+        notes.append(
+            f"time servers {', '.join(info['time_server_names'])} have no known address and stay closed; "
+            "set iks_time_servers"
+        )
     if settings.package_mirrors:
-        rules.add(f"{prefix}mirrors", "iks_package_mirrors", direction, "tcp", ports=[80, 443], destinations=settings.package_mirrors, **where)
+        rules.add(
+            f"{prefix}mirrors",
+            "iks_package_mirrors",
+            direction,
+            "tcp",
+            ports=[80, 443],
+            destinations=settings.package_mirrors,
+            **where,
+        )
     if direction == "out":
-        rules.add("metadata", "the provider's metadata service", direction, "tcp", ports=[80], destinations=[METADATA], **where)
-        rules.add("vrrp-out", f"{PAGE}: allow-vrrp, the node's own advertisements", direction, "vrrp", destinations=list(VRRP_GROUPS), **where)
+        rules.add(
+            "metadata",
+            "the provider's metadata service",
+            direction,
+            "tcp",
+            ports=[80],
+            destinations=[METADATA],
+            **where,
+        )
+        rules.add(
+            "vrrp-out",
+            f"{PAGE}: allow-vrrp, the node's own advertisements",
+            direction,
+            "vrrp",
+            destinations=list(VRRP_GROUPS),
+            **where,
+        )
     if direction == "out" and settings.management_networks:
         # A session that is older than connection tracking is not "established" to it: its answers look new.
-        rules.add("management-ssh-answers", "SSH to iks_management_networks, also of sessions older than connection tracking", "out", "tcp",
-                  source_ports=[22], destinations=settings.management_networks)  # fmt: skip
+        rules.add(
+            "management-ssh-answers",
+            "SSH to iks_management_networks, also of sessions older than connection tracking",
+            "out",
+            "tcp",
+            source_ports=[22],
+            destinations=settings.management_networks,
+        )
     if settings.cluster_networks:
-        rules.add(f"{prefix}cluster-out", "the cluster's own networks", direction, destinations=settings.cluster_networks, **where)
+        rules.add(
+            f"{prefix}cluster-out",
+            "the cluster's own networks",
+            direction,
+            destinations=settings.cluster_networks,
+            **where,
+        )
     return notes
 
 
 def _private(rules: _Rules, shape: Shape, settings: Settings) -> None:
-    """Page step 5: the private interface too is closed, but for the cluster itself; the region's ranges are a ruleset of their own."""
+    """Page step 5: the private interface too closes, but for the cluster; the region's ranges are another ruleset."""
     if shape.single:
         return
     if shape.private is None:
-        raise ProfileError("iks_private is restricted, but which interface is private is not clear from the routes; set iks_private_interface")
+        raise ProfileError(
+            "iks_private is restricted, but which interface is private is not clear from the routes; "
+            "set iks_private_interface"
+        )
     if not settings.cluster_networks:
-        raise ProfileError("iks_private is restricted, but iks_cluster_networks is empty: the nodes would lose each other; set it")
-    rules.add("private-cluster-in", "the cluster's nodes on the private network", sources=settings.cluster_networks, interface=shape.private)
-    rules.add("private-cluster-out", "the cluster's nodes on the private network", "out", destinations=settings.cluster_networks, interface=shape.private)
+        raise ProfileError(
+            "iks_private is restricted, but iks_cluster_networks is empty: the nodes would lose each other; set it"
+        )
+    rules.add(
+        "private-cluster-in",
+        "the cluster's nodes on the private network",
+        sources=settings.cluster_networks,
+        interface=shape.private,
+    )
+    rules.add(
+        "private-cluster-out",
+        "the cluster's nodes on the private network",
+        "out",
+        destinations=settings.cluster_networks,
+        interface=shape.private,
+    )
     rules.add("private-ping", "pings on the private network", protocol="icmp", interface=shape.private)
     if settings.management_networks:
-        rules.add("private-management-out", "answers and probes to iks_management_networks", "out", destinations=settings.management_networks,
-                  interface=shape.private)  # fmt: skip
+        rules.add(
+            "private-management-out",
+            "answers and probes to iks_management_networks",
+            "out",
+            destinations=settings.management_networks,
+            interface=shape.private,
+        )
 
 
 def check_peers(shape_single: bool, settings: Settings, addresses: Iterable[str]) -> None:
@@ -240,4 +368,7 @@ def check_peers(shape_single: bool, settings: Settings, addresses: Iterable[str]
     for address in addresses if shape_single else ():
         host = ipaddress.ip_address(address)
         if not any(net.version == host.version and host in net for net in networks):
-            raise ProfileError(f"iks_cluster_networks does not hold {address}, the address of another node; add {address}/{host.max_prefixlen}")
+            raise ProfileError(
+                f"iks_cluster_networks does not hold {address}, the address of another node; "
+                f"add {address}/{host.max_prefixlen}"
+            )

@@ -77,10 +77,17 @@ def _ratios(bed: Bed) -> list[Bench]:
     looped = (bed.median("builtin-loop") - empty) * RULES / LOOPED
     return [
         Bench("node_firewall_1000_first_vs_noop", first / noop, "<=", 1.5, {"first": first, "no-op": noop}),
-        Bench("node_firewall_1000_unchanged_vs_noop", unchanged / noop, "<=", 1.3, {"unchanged": unchanged, "no-op": noop}),
-        Bench("node_firewall_1000_vs_builtin_loop", looped / (first - empty), ">=", 200,
-              {"builtin loop, scaled to 1000": looped, "first": first, "empty": empty}),
-    ]  # fmt: skip
+        Bench(
+            "node_firewall_1000_unchanged_vs_noop", unchanged / noop, "<=", 1.3, {"unchanged": unchanged, "no-op": noop}
+        ),
+        Bench(
+            "node_firewall_1000_vs_builtin_loop",
+            looped / (first - empty),
+            ">=",
+            200,
+            {"builtin loop, scaled to 1000": looped, "first": first, "empty": empty},
+        ),
+    ]
 
 
 def _line(number: int) -> str:

@@ -32,17 +32,40 @@ class Bed:
 
     def write(self, name: str, *tasks: TASKS, variables: Mapping[str, Any] | None = None) -> Path:
         """A play file with these tasks and no facts."""
-        play = {"hosts": self.node, "gather_facts": False, "remote_user": "root", "become": False, "vars": dict(variables or {}), "tasks": list(tasks)}
+        play = {
+            "hosts": self.node,
+            "gather_facts": False,
+            "remote_user": "root",
+            "become": False,
+            "vars": dict(variables or {}),
+            "tasks": list(tasks),
+        }
         path = self.folder / f"{name}.yml"
         path.write_text(yaml.safe_dump([play], sort_keys=False, width=1000), encoding="utf-8")
         return path
 
     def run(self, play: Path, *, timed: bool = True, expect_changed: int | None = None) -> float:
         """Run a play; its wall time in seconds. `expect_changed`: how many tasks must say changed."""
-        argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.lab.inventory_file), str(play),
-                "-e", "ansible_become=false", "-e", "ansible_user=root"]  # fmt: skip
+        argv = [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            "-i",
+            str(self.lab.inventory_file),
+            str(play),
+            "-e",
+            "ansible_become=false",
+            "-e",
+            "ansible_user=root",
+        ]
         began = time.monotonic()
-        done = subprocess.run(argv, cwd=self.folder, env=environment(self.folder), text=True, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(
+            argv,
+            cwd=self.folder,
+            env=environment(self.folder),
+            text=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
         took = time.monotonic() - began
         if done.returncode != 0:
             raise RuntimeError(f"{play.name} failed:\n{done.stdout[-3000:]}{done.stderr[-2000:]}")

@@ -37,7 +37,14 @@ def keep(results: Sequence[Bench], versions: dict[str, str], history: Path = HIS
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     with open(history, "a", encoding="utf-8") as stream:
         for result in results:
-            entry = {"when": when, "name": result.name, "value": round(result.value, 3), "goal": f"{result.relation} {result.bound:g}",
-                     "ok": result.ok, "seconds": {key: round(value, 3) for key, value in result.figures.items()},
-                     "machine": platform.machine(), **versions}  # fmt: skip
+            entry = {
+                "when": when,
+                "name": result.name,
+                "value": round(result.value, 3),
+                "goal": f"{result.relation} {result.bound:g}",
+                "ok": result.ok,
+                "seconds": {key: round(value, 3) for key, value in result.figures.items()},
+                "machine": platform.machine(),
+                **versions,
+            }
             stream.write(json.dumps(entry) + "\n")

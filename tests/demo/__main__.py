@@ -12,7 +12,6 @@ import os
 import shutil
 import sys
 import time
-from pathlib import Path
 
 import yaml
 
@@ -42,7 +41,9 @@ class Story:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.demo", description=__doc__)
-    parser.add_argument("--keep", action="store_true", default=os.environ.get("KEEP") == "1", help="leave the lab up (KEEP=1)")
+    parser.add_argument(
+        "--keep", action="store_true", default=os.environ.get("KEEP") == "1", help="leave the lab up (KEEP=1)"
+    )
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100000, help="for the random ports")
     options = parser.parse_args()
     lab_id = resolve_id(None)
@@ -99,7 +100,8 @@ def demo(lab_id: int, seed: int, keep: bool) -> int:
     print(f"\n   Report  {report}\n   Rules   {rules}\n   Output  {folder}/first-run.log, second-run.log")
     if keep:
         _how_to_log_in(lab)
-    print(f"\n{BOLD}{'The cluster is hardened, and packets say so.' if good else 'NOT as promised: see WRONG above.'}{RESET}")
+    verdict = "The cluster is hardened, and packets say so." if good else "NOT as promised: see WRONG above."
+    print(f"\n{BOLD}{verdict}{RESET}")
     return 0 if good else 1
 
 
@@ -120,9 +122,11 @@ def _summary(runs: list[Run], after: list[Proof], before: list[Proof]) -> bool:
 
 
 def _how_to_log_in(lab: Lab) -> None:
-    print(f"\n   The lab stays up. Log in:  .venv/bin/python -m tests.lab ssh worker1   (master, worker2, gateway, internet, onprem)"
-          f"\n   Ansible inventory:         {lab.inventory_file}"
-          f"\n   End it:                    make lab-down")  # fmt: skip
+    print(
+        f"\n   The lab stays up. Log in:  .venv/bin/python -m tests.lab ssh worker1   (or another node)"
+        f"\n   Ansible inventory:         {lab.inventory_file}"
+        f"\n   End it:                    make lab-down"
+    )
 
 
 if __name__ == "__main__":

@@ -57,11 +57,11 @@ def playbook(inventory: Path, variables: Path, folder: Path, log: Path, *options
     began = time.monotonic()
     changed: dict[str, int] = {}
     failed: dict[str, int] = {}
-    with (
-        open(log, "w", encoding="utf-8") as kept,
-        subprocess.Popen([*argv, "-e", f"@{variables}", *options], cwd=folder, env=environment(folder), text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL) as process,
-    ):  # fmt: skip
+    command = [*argv, "-e", f"@{variables}", *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+    with open(log, "w", encoding="utf-8") as kept, subprocess.Popen(
+        command, cwd=folder, env=environment(folder), text=True, **pipes
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             kept.write(line)
@@ -75,7 +75,20 @@ def playbook(inventory: Path, variables: Path, folder: Path, log: Path, *options
 
 def gathered(inventory: Path, folder: Path, hosts: str) -> dict[str, dict[str, Any]]:
     """What node_firewall reads back from every host (`state: gathered`)."""
-    argv = [str(Path(sys.executable).parent / "ansible"), "-i", str(inventory), hosts, "-b", "-m", "iks.hardening.node_firewall",
-            "-a", "state=gathered", "--tree", str(folder / "gathered")]  # fmt: skip
-    subprocess.run(argv, cwd=folder, env=environment(folder), check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    argv = [
+        str(Path(sys.executable).parent / "ansible"),
+        "-i",
+        str(inventory),
+        hosts,
+        "-b",
+        "-m",
+        "iks.hardening.node_firewall",
+        "-a",
+        "state=gathered",
+        "--tree",
+        str(folder / "gathered"),
+    ]
+    subprocess.run(
+        argv, cwd=folder, env=environment(folder), check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+    )
     return {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "gathered").iterdir())}

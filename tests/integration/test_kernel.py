@@ -5,13 +5,19 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.iks.hardening.plugins.module_utils.errors import TrafficError
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import OwnState, is_same, read_state, restore_text, with_ruleset
-from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset, default_rules
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES, Rule
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.iks.hardening.plugins.module_utils.errors import TrafficError
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import (
+    OwnState,
+    is_same,
+    read_state,
+    restore_text,
+    with_ruleset,
+)
+from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset, default_rules
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES, Rule
 from tests.lab import Lab
 from tests.strategies import rules
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole cluster, hardened by the playbook from the tarball and judged by packets; without rules each proof must fail."""
+"""The whole cluster, hardened from the tarball and judged by packets; without rules each proof must fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ import yaml
 from tests.demo.play import Run, playbook
 from tests.lab import Lab, Probe, run_probes
 from tests.lab.topology import topology
-from tests.proof.expectations import EDGES_OPEN, LOGGING, MASTERS, MONITORING, OTHER_REGION, RANGE, Claim, claims, variables
+from tests.proof.expectations import (
+    EDGES_OPEN,
+    LOGGING,
+    MASTERS,
+    MONITORING,
+    OTHER_REGION,
+    RANGE,
+    Claim,
+    claims,
+    variables,
+)
 from tests.proof.table import prove, table, wait_for_paths
 
 SEED = 20170929
@@ -78,7 +88,9 @@ def test_without_rules_the_proofs_fail(bare: dict[Claim, bool], wanted: list[Cla
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
 def test_the_full_port_range_of_a_master(lab: Lab, proto: str) -> None:
     address = MASTERS["dal10"]
-    found = run_probes(lab, "worker1", [Probe(proto, address, port, expected="open") for port in (443, *RANGE)], concurrency=800)
+    found = run_probes(
+        lab, "worker1", [Probe(proto, address, port, expected="open") for port in (443, *RANGE)], concurrency=800
+    )
     assert [str(outcome) for outcome in found if not outcome.matched][:10] == []
     assert len(found) == 12769
 
@@ -90,7 +102,9 @@ def test_ipv6_of_an_overlay_opens_and_nothing_else_does(lab: Lab, harden: Harden
     overlay = {"title": "proof", "regions": {"us-south": {"masters": {"dal10": [MASTERS["dal10"], inside]}}}}
     assert harden(iks_catalogue_overlay=overlay).clean
     opened = [Probe(proto, inside, port, expected="open") for proto in ("tcp", "udp") for port in EDGES_OPEN]
-    closed = [Probe(proto, inside, port, expected="closed") for proto in ("tcp", "udp") for port in (442, 444, 19999, 32768)]
+    closed = [
+        Probe(proto, inside, port, expected="closed") for proto in ("tcp", "udp") for port in (442, 444, 19999, 32768)
+    ]
     closed += [Probe("tcp", outside, 443, expected="closed")]
     for node in ("worker1", "worker2"):
         assert [str(item) for item in run_probes(lab, node, [*opened, *closed]) if not item.matched] == []
@@ -124,9 +138,16 @@ def test_workers_of_all_locations_reach_each_other(lab: Lab) -> None:
 def test_ingress_and_operators(lab: Lab, harden: Harden) -> None:
     """Step 7, and the third situation: an operator's network behind the gateway reaches the masters over TCP only."""
     worker2 = topology(lab.lab_id).node("worker2").address("priv")
-    before = [Probe("tcp", worker2 or "", 443, expected="filtered"), Probe("tcp", worker2 or "", 80, expected="filtered")]
+    before = [
+        Probe("tcp", worker2 or "", 443, expected="filtered"),
+        Probe("tcp", worker2 or "", 80, expected="filtered"),
+    ]
     assert [str(item) for item in run_probes(lab, "internet", before) if not item.matched] == []
-    kubectl = [Probe("tcp", MASTERS["dal10"], 30001), Probe("udp", MASTERS["dal10"], 30001), Probe("tcp", "198.51.100.7", 443)]
+    kubectl = [
+        Probe("tcp", MASTERS["dal10"], 30001),
+        Probe("udp", MASTERS["dal10"], 30001),
+        Probe("tcp", "198.51.100.7", 443),
+    ]
     expected = ["closed", "closed", "closed"]
     wanted = [replace(probe, expected=word) for probe, word in zip(kubectl, expected)]
     assert [str(item) for item in run_probes(lab, "onprem", wanted) if not item.matched] == []
@@ -140,10 +161,13 @@ def test_ingress_and_operators(lab: Lab, harden: Harden) -> None:
 
 @pytest.mark.usefixtures("runs")
 def test_private_interface_closed_on_request(lab: Lab, harden: Harden) -> None:
-    """Step 5 on the node itself: the private interface closes but for the ranges, the cluster and the management network."""
+    """Step 5 on the node itself: the private interface closes but for the ranges, the cluster and management."""
     private = topology(lab.lab_id).node("worker1").address("priv") or ""
     # The gateway has two private networks: which one is the cluster's has to be said.
-    settings = {"iks_private": "restricted", "iks_private_interface": "{{ {'gateway': 'eth1'}[inventory_hostname] | default(none) }}"}
+    settings = {
+        "iks_private": "restricted",
+        "iks_private_interface": "{{ {'gateway': 'eth1'}[inventory_hostname] | default(none) }}",
+    }
     assert harden(**settings).clean
     assert not any(harden(**settings).changed.values())
     outward = [Probe("tcp", "10.200.80.1", 443, expected="open"), Probe("tcp", "10.200.80.1", 444, expected="closed")]
@@ -157,7 +181,10 @@ def test_private_interface_closed_on_request(lab: Lab, harden: Harden) -> None:
 def test_open_egress_is_open(lab: Lab, harden: Harden) -> None:
     """allow-all-outbound is the default; what comes in stays closed."""
     assert harden(iks_egress="open").clean
-    elsewhere = [Probe("tcp", "198.51.100.7", 443, expected="open"), Probe("tcp", "2001:db8:cafe::1", 443, expected="open")]
+    elsewhere = [
+        Probe("tcp", "198.51.100.7", 443, expected="open"),
+        Probe("tcp", "2001:db8:cafe::1", 443, expected="open"),
+    ]
     for node in ("worker1", "worker2"):
         assert [str(item) for item in run_probes(lab, node, elsewhere) if not item.matched] == []
     assert run_probes(lab, "internet", [Probe("tcp", "203.0.113.11", 22, expected="filtered")])[0].matched

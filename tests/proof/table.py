@@ -34,7 +34,7 @@ class Proof:
 
 
 def wait_for_paths(lab: Lab, seconds: float = 15) -> None:
-    """Wait until the unhardened lab's workers reach the internet on both families; only then a closed port says something.
+    """Wait until the unhardened lab's workers reach the internet on both families; only then a closed port says much.
 
     IPv6 takes a moment after boot until neighbours have found each other.
     """
@@ -63,9 +63,16 @@ def table(proofs: Sequence[Proof], before: Sequence[Proof] | None = None) -> str
     for index, proof in enumerate(proofs):
         claim = proof.claim
         rows.append(
-            (claim.node, claim.title, str(len(proof.outcomes)), claim.expected, *([before[index].found] if before else []),
-             proof.found, "ok" if proof.holds else "WRONG")
-        )  # fmt: skip
+            (
+                claim.node,
+                claim.title,
+                str(len(proof.outcomes)),
+                claim.expected,
+                *([before[index].found] if before else []),
+                proof.found,
+                "ok" if proof.holds else "WRONG",
+            )
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

@@ -24,4 +24,7 @@ def test_unchanged_says_it_once(text: str, told: str) -> None:
 
 
 def test_choices_names_the_nearest() -> None:
-    assert choices("action", "acept", ["accept", "drop"]) == "action: 'acept' is not one of accept, drop; did you mean accept?"
+    assert (
+        choices("action", "acept", ["accept", "drop"])
+        == "action: 'acept' is not one of accept, drop; did you mean accept?"
+    )

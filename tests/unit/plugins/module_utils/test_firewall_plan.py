@@ -7,8 +7,22 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import TrafficError
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import OwnState, is_same, read_state, restore_text, with_ruleset, without_ruleset
-from ansible_collections.iks.hardening.plugins.module_utils.iptables_text import canonical, is_catch_all, read_table, rule_specs, same, tokens
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import (
+    OwnState,
+    is_same,
+    read_state,
+    restore_text,
+    with_ruleset,
+    without_ruleset,
+)
+from ansible_collections.iks.hardening.plugins.module_utils.iptables_text import (
+    canonical,
+    is_catch_all,
+    read_table,
+    rule_specs,
+    same,
+    tokens,
+)
 from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset, default_rules
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import rule_from_dict
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
@@ -24,7 +38,11 @@ def ruleset(name: str, priority: int, lines: str = OPEN, closes: bool = False) -
 def saved(state: OwnState, foreign: str = "") -> str:
     """What iptables-save would print of a state."""
     chains = "".join(f":{chain} - [0:0]\n" for chain in state.chains)
-    return f"*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n{chains}{foreign}" + "\n".join(state.lines()) + "\nCOMMIT\n"
+    return (
+        f"*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n{chains}{foreign}"
+        + "\n".join(state.lines())
+        + "\nCOMMIT\n"
+    )
 
 
 def test_first_ruleset() -> None:
@@ -50,19 +68,29 @@ def test_rulesets_compose_by_priority_and_the_closing_one_is_last() -> None:
     state = OwnState()
     for name, priority, closes in (("node", 100, True), ("vpn", 700, False), ("region", 500, False)):
         state = with_ruleset(state, ruleset(name, priority, closes=closes), "ipv4")
-    assert [line.rsplit(" ", 1)[1] for line in state.chains["IKS-OUTPUT"]] == ["IKS-OUTPUT-region", "IKS-OUTPUT-vpn", "IKS-OUTPUT-node"]
+    assert [line.rsplit(" ", 1)[1] for line in state.chains["IKS-OUTPUT"]] == [
+        "IKS-OUTPUT-region",
+        "IKS-OUTPUT-vpn",
+        "IKS-OUTPUT-node",
+    ]
     assert state.rulesets() == ["node", "region", "vpn"]
 
 
 def test_one_ruleset_leaves_the_others_alone() -> None:
-    both = with_ruleset(with_ruleset(OwnState(), ruleset("node", 900, closes=True), "ipv4"), ruleset("region", 500), "ipv4")
-    text = restore_text(both, with_ruleset(both, ruleset("region", 500, "accept out udp to 192.0.2.9 name x # y"), "ipv4"))
+    both = with_ruleset(
+        with_ruleset(OwnState(), ruleset("node", 900, closes=True), "ipv4"), ruleset("region", 500), "ipv4"
+    )
+    text = restore_text(
+        both, with_ruleset(both, ruleset("region", 500, "accept out udp to 192.0.2.9 name x # y"), "ipv4")
+    )
     assert ":IKS-OUTPUT-region" in text
     assert "IKS-OUTPUT-node" not in text
 
 
 def test_absent_leaves_no_trace() -> None:
-    both = with_ruleset(with_ruleset(OwnState(), ruleset("node", 900, closes=True), "ipv4"), ruleset("region", 500), "ipv4")
+    both = with_ruleset(
+        with_ruleset(OwnState(), ruleset("node", 900, closes=True), "ipv4"), ruleset("region", 500), "ipv4"
+    )
     one = without_ruleset(both, "node")
     assert set(one.chains) == {"IKS-OUTPUT", "IKS-OUTPUT-region"}
     none = without_ruleset(one, "region")
@@ -73,7 +101,9 @@ def test_absent_leaves_no_trace() -> None:
 
 
 def test_drift_is_found() -> None:
-    want = with_ruleset(OwnState(), ruleset("region", 500, OPEN + "\naccept out tcp to 192.0.2.2 port 80 name b # c"), "ipv4")
+    want = with_ruleset(
+        OwnState(), ruleset("region", 500, OPEN + "\naccept out tcp to 192.0.2.2 port 80 name b # c"), "ipv4"
+    )
     lines = saved(want).splitlines()
     removed = "\n".join(line for line in lines if "192.0.2.2" not in line)
     assert not is_same(read_state(removed), want)
@@ -97,7 +127,9 @@ def test_a_jump_put_above_ours_is_no_change() -> None:
 
 def test_doubled_jump_is_mended() -> None:
     want = with_ruleset(OwnState(), ruleset("region", 500), "ipv4")
-    have = read_state(saved(want) .replace("COMMIT", '-A OUTPUT -m comment --comment "iks.hardening" -j IKS-OUTPUT\nCOMMIT'))
+    have = read_state(
+        saved(want).replace("COMMIT", '-A OUTPUT -m comment --comment "iks.hardening" -j IKS-OUTPUT\nCOMMIT')
+    )
     text = restore_text(have, want)
     assert text.count("-A OUTPUT -m comment") == 1
     assert text.count("-D OUTPUT") == 2
@@ -107,7 +139,9 @@ def test_foreign_chains_are_never_written() -> None:
     foreign = ":KUBE-FIREWALL - [0:0]\n:cali-INPUT - [0:0]\n:DOCKER-USER - [0:0]\n-A OUTPUT -j KUBE-FIREWALL\n"
     have = read_state(saved(OwnState(), foreign))
     text = restore_text(have, with_ruleset(have, ruleset("node", 900, closes=True), "ipv4"))
-    touched = {line.split()[1] for line in text.splitlines() if line.startswith("-")} | {line[1:].split()[0] for line in text.splitlines() if line.startswith(":")}
+    touched = {line.split()[1] for line in text.splitlines() if line.startswith("-")} | {
+        line[1:].split()[0] for line in text.splitlines() if line.startswith(":")
+    }
     assert {name for name in touched if not name.startswith("IKS-")} == {"OUTPUT"}
 
 
@@ -120,7 +154,12 @@ def test_closing_ruleset_keeps_the_node_alive() -> None:
 
 
 REFUSED_RULESETS = {
-    "B16-allowed-and-denied": ("node", 1, "accept in tcp port 80 name a # x\ndrop in tcp port 80 name b # y", "contradicts rule a"),
+    "B16-allowed-and-denied": (
+        "node",
+        1,
+        "accept in tcp port 80 name a # x\ndrop in tcp port 80 name b # y",
+        "contradicts rule a",
+    ),
     "B23-chain-name-over-28": ("a" * 17, 1, OPEN, "at most 16 characters"),
     "B24-foreign-chain-name": ("KUBE-INPUT", 1, OPEN, "only a-z"),
     "B24-built-in-chain": ("INPUT", 1, OPEN, "only a-z"),
@@ -150,7 +189,16 @@ def test_refused_defaults(default: object, message: str) -> None:
 
 
 def test_B06_more_than_15_ports_are_split() -> None:
-    rule = rule_from_dict({"name": "p", "direction": "in", "action": "accept", "protocol": "tcp", "reason": "r", "ports": list(range(1, 60, 2))})
+    rule = rule_from_dict(
+        {
+            "name": "p",
+            "direction": "in",
+            "action": "accept",
+            "protocol": "tcp",
+            "reason": "r",
+            "ports": list(range(1, 60, 2)),
+        }
+    )
     specs = list(rule_specs(rule, "ipv4"))
     assert len(specs) == 2
     counts = [len(tokens(spec)[tokens(spec).index("--dports") + 1].split(",")) for spec in specs]
@@ -159,14 +207,26 @@ def test_B06_more_than_15_ports_are_split() -> None:
 
 def test_a_range_takes_two_places_of_multiport() -> None:
     ports = [f"{first}-{first + 1}" for first in range(10, 100, 10)]
-    rule = rule_from_dict({"name": "p", "direction": "in", "action": "accept", "protocol": "tcp", "reason": "r", "ports": ports})
+    rule = rule_from_dict(
+        {"name": "p", "direction": "in", "action": "accept", "protocol": "tcp", "reason": "r", "ports": ports}
+    )
     assert ["--dport " in spec and "multiport" not in spec for spec in rule_specs(rule, "ipv4")] == [False, False]
-    assert all(len(tokens(spec)[tokens(spec).index("--dports") + 1].split(",")) <= 7 for spec in rule_specs(rule, "ipv4"))
+    assert all(
+        len(tokens(spec)[tokens(spec).index("--dports") + 1].split(",")) <= 7 for spec in rule_specs(rule, "ipv4")
+    )
 
 
 def test_every_source_meets_every_destination() -> None:
-    rule = rule_from_dict({"name": "p", "direction": "in", "action": "accept", "reason": "r",
-                           "sources": ["10.0.0.1", "10.0.0.2", "fd00::1"], "destinations": ["10.1.0.1", "10.1.0.2", "fd00::2"]})  # fmt: skip
+    rule = rule_from_dict(
+        {
+            "name": "p",
+            "direction": "in",
+            "action": "accept",
+            "reason": "r",
+            "sources": ["10.0.0.1", "10.0.0.2", "fd00::1"],
+            "destinations": ["10.1.0.1", "10.1.0.2", "fd00::2"],
+        }
+    )
     assert len(list(rule_specs(rule, "ipv4"))) == 4
     assert len(list(rule_specs(rule, "ipv6"))) == 1
 
@@ -191,7 +251,7 @@ def test_dialects_are_levelled(left: str, right: str) -> None:
 def test_apostrophe_is_printed_as_the_tools_print_it() -> None:
     rule = rule_from_dict({"name": "p", "direction": "in", "action": "accept", "reason": "the node's own"})
     (spec,) = rule_specs(rule, "ipv4")
-    assert spec == "-m comment --comment \"p: the node\\'s own\" -j ACCEPT"
+    assert spec == '-m comment --comment "p: the node\\\'s own" -j ACCEPT'
     assert tokens(spec)[3] == "p: the node's own"
 
 

@@ -11,7 +11,12 @@ import pytest
 from ansible_collections.iks.hardening.plugins.module_utils import firewall_shell
 from ansible_collections.iks.hardening.plugins.module_utils.errors import NodeError
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import OwnState, with_ruleset
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_shell import Backend, apply_states, detect_backend, read_states
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_shell import (
+    Backend,
+    apply_states,
+    detect_backend,
+    read_states,
+)
 from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
@@ -99,7 +104,10 @@ def test_what_is_read_back_differently_is_undone() -> None:
         def __call__(self, argv: List[str], stdin: str) -> Tuple[int, str, str]:
             return super().__call__(argv, stdin.replace("443", "444") if "--test" not in argv else stdin)
 
-    with pytest.raises(NodeError, match="differs from what was loaded, first in .*443.*; the ipv4 rules were put back; the ipv6 rules were put back"):
+    with pytest.raises(
+        NodeError,
+        match="differs from what was loaded, first in .*443.*; the ipv4 rules were put back; the ipv6 rules were put back",
+    ):
         apply_states(Forgetful(), Backend("nft", ""), empty(), wanted())
 
 

@@ -27,12 +27,31 @@ def test_default_interfaces_by_metric() -> None:
 
 
 def test_interfaces_without_link_local() -> None:
-    links = [{"ifname": "eth0", "addr_info": [{"local": "192.0.2.1", "prefixlen": 24, "scope": "global"}, {"local": "fe80::1", "prefixlen": 64, "scope": "link"}]}]
+    links = [
+        {
+            "ifname": "eth0",
+            "addr_info": [
+                {"local": "192.0.2.1", "prefixlen": 24, "scope": "global"},
+                {"local": "fe80::1", "prefixlen": 64, "scope": "link"},
+            ],
+        }
+    ]
     assert node_facts.interfaces(lambda argv, stdin: (0, json.dumps(links), "")) == {"eth0": ["192.0.2.1/24"]}
     assert node_facts.interfaces(lambda argv, stdin: (127, "", "not there")) == {}
 
 
-@pytest.mark.parametrize(("name", "expected"), [("eth0", False), ("ens3", False), ("bond1", False), ("cali12ab", True), ("docker0", True), ("kube-ipvs0", True), ("lo", True)])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("eth0", False),
+        ("ens3", False),
+        ("bond1", False),
+        ("cali12ab", True),
+        ("docker0", True),
+        ("kube-ipvs0", True),
+        ("lo", True),
+    ],
+)
 def test_virtual(name: str, expected: bool) -> None:
     assert node_facts.is_virtual(name) is expected
 
@@ -40,9 +59,24 @@ def test_virtual(name: str, expected: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "keys", "addresses", "names"),
     [
-        ("nameserver 10.0.80.11\n# nameserver 9.9.9.9\nnameserver fe80::1%eth0\n", "nameserver", ["10.0.80.11", "fe80::1%eth0"], []),
-        ("server 192.0.2.3 iburst\npool ntp.ubuntu.com iburst maxsources 4\n", "server|pool", ["192.0.2.3"], ["ntp.ubuntu.com"]),
-        ("[Time]\nNTP=192.0.2.4 time.example\n#FallbackNTP=192.0.2.5\n", "NTP|FallbackNTP", ["192.0.2.4"], ["time.example"]),
+        (
+            "nameserver 10.0.80.11\n# nameserver 9.9.9.9\nnameserver fe80::1%eth0\n",
+            "nameserver",
+            ["10.0.80.11", "fe80::1%eth0"],
+            [],
+        ),
+        (
+            "server 192.0.2.3 iburst\npool ntp.ubuntu.com iburst maxsources 4\n",
+            "server|pool",
+            ["192.0.2.3"],
+            ["ntp.ubuntu.com"],
+        ),
+        (
+            "[Time]\nNTP=192.0.2.4 time.example\n#FallbackNTP=192.0.2.5\n",
+            "NTP|FallbackNTP",
+            ["192.0.2.4"],
+            ["time.example"],
+        ),
     ],
 )
 def test_addresses_in(text: str, keys: str, addresses: list[str], names: list[str]) -> None:
@@ -63,7 +97,12 @@ def test_ssh_peer_from_the_environment_and_from_an_ancestor(monkeypatch: pytest.
     peer = {"source": "10.0.0.1", "source_port": 50000, "destination": "10.0.0.2", "port": 22}
     line = "SSH_CONNECTION=10.0.0.1 50000 10.0.0.2 22"
     assert node_facts.ssh_peer({"SSH_CONNECTION": line.split("=", 1)[1]}, 1) == peer
-    files = {"/proc/9/environ": "A=b", "/proc/9/status": "PPid:\t8\n", "/proc/8/environ": f"X=y\0{line}\0", "/proc/8/status": "PPid:\t1\n"}
+    files = {
+        "/proc/9/environ": "A=b",
+        "/proc/9/status": "PPid:\t8\n",
+        "/proc/8/environ": f"X=y\0{line}\0",
+        "/proc/8/status": "PPid:\t1\n",
+    }
     monkeypatch.setattr(node_facts, "read_text", lambda path: files.get(path, ""))
     assert node_facts.ssh_peer({}, 9) == peer
     files["/proc/8/environ"] = ""
@@ -73,7 +112,10 @@ def test_ssh_peer_from_the_environment_and_from_an_ancestor(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('PRETTY_NAME="Ubuntu 22.04.3 LTS"\nVERSION_ID="22.04"\nID=ubuntu\nID_LIKE=debian\n', {"id": "ubuntu", "version": "22.04", "like": "debian"}),
+        (
+            'PRETTY_NAME="Ubuntu 22.04.3 LTS"\nVERSION_ID="22.04"\nID=ubuntu\nID_LIKE=debian\n',
+            {"id": "ubuntu", "version": "22.04", "like": "debian"},
+        ),
         ('ID="rhel"\nID_LIKE="fedora"\nVERSION_ID="9.4"\n', {"id": "rhel", "version": "9.4", "like": "fedora"}),
         ("", {"id": "", "version": "", "like": ""}),
     ],

@@ -4,11 +4,16 @@
 
 from __future__ import annotations
 
-from ansible_collections.iks.hardening.plugins.module_utils.iptables_text import canonical, comment_of, rule_specs, target_of
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES, Rule, rule_from_dict, rule_to_dict
-from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import rule_from_line, rule_to_line
 from hypothesis import given
 
+from ansible_collections.iks.hardening.plugins.module_utils.iptables_text import (
+    canonical,
+    comment_of,
+    rule_specs,
+    target_of,
+)
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES, Rule, rule_from_dict, rule_to_dict
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import rule_from_line, rule_to_line
 from tests.strategies import rules
 
 

@@ -10,7 +10,11 @@ import pytest
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import TrafficError
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import PortRange, rule_from_dict, rule_to_dict
-from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules, rule_from_line, rule_to_line
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import (
+    read_rules,
+    rule_from_line,
+    rule_to_line,
+)
 
 GOOD: dict[str, Any] = {"name": "r", "direction": "in", "action": "accept", "protocol": "tcp", "reason": "because"}
 

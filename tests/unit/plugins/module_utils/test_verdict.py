@@ -25,7 +25,15 @@ reject in any on eth0 name rest # x
 
 
 def packet(**more: Any) -> Packet:
-    fields = {"direction": "in", "protocol": "tcp", "source": "10.1.1.1", "destination": "192.0.2.1", "interface": "eth0", "port": 22, **more}
+    fields = {
+        "direction": "in",
+        "protocol": "tcp",
+        "source": "10.1.1.1",
+        "destination": "192.0.2.1",
+        "interface": "eth0",
+        "port": 22,
+        **more,
+    }
     for key in ("source", "destination"):
         fields[key] = ipaddress.ip_address(fields[key])
     return Packet(**fields)
@@ -62,7 +70,9 @@ def test_lockout_is_told_with_the_rule_and_the_remedy() -> None:
     found = locked_out(closed, peer, links)
     assert "rule default-in-eth0 would drop new SSH connections from 203.0.113.5 on eth0 port 22" in found
     assert "iks_management_networks: [203.0.113.5/32]" in found
-    opened = Ruleset("node", 900, tuple(read_rules("accept in tcp from 203.0.113.5 port 22 name ssh # x")), closed.defaults)
+    opened = Ruleset(
+        "node", 900, tuple(read_rules("accept in tcp from 203.0.113.5 port 22 name ssh # x")), closed.defaults
+    )
     assert locked_out(opened, peer, links) == ""
     assert locked_out(closed, {**peer, "destination": "10.0.0.11"}, links) == ""
 

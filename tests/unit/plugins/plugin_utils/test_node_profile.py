@@ -14,7 +14,12 @@ from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Rules
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
 from ansible_collections.iks.hardening.plugins.module_utils.verdict import Packet, decide
 from ansible_collections.iks.hardening.plugins.plugin_utils.cluster_addresses import node_addresses, public_addresses
-from ansible_collections.iks.hardening.plugins.plugin_utils.node_profile import Settings, Shape, check_peers, node_ruleset
+from ansible_collections.iks.hardening.plugins.plugin_utils.node_profile import (
+    Settings,
+    Shape,
+    check_peers,
+    node_ruleset,
+)
 
 INFO: dict[str, Any] = {
     "interfaces": {"lo": [], "eth0": ["203.0.113.11/24", "2001:db8::11/64"], "eth1": ["10.0.0.11/24"], "cali1": []},
@@ -32,8 +37,18 @@ CLUSTER = {"cluster_networks": ["10.0.0.0/24"], "management_networks": ["198.51.
 def verdict(kind: str, settings: dict[str, Any], info: dict[str, Any] = INFO, **fields: Any) -> str:
     made = node_ruleset(kind, info, Settings.from_options(settings))
     ruleset = Ruleset("node", 900, tuple(read_rules(made["rules"])), default_rules(made["defaults"]))
-    data = {"direction": "in", "protocol": "tcp", "source": "192.0.2.9", "destination": "203.0.113.11", "interface": "eth0", **fields}
-    data["source"], data["destination"] = ipaddress.ip_address(data["source"]), ipaddress.ip_address(data["destination"])
+    data = {
+        "direction": "in",
+        "protocol": "tcp",
+        "source": "192.0.2.9",
+        "destination": "203.0.113.11",
+        "interface": "eth0",
+        **fields,
+    }
+    data["source"], data["destination"] = (
+        ipaddress.ip_address(data["source"]),
+        ipaddress.ip_address(data["destination"]),
+    )
     return decide(ruleset.for_direction(data["direction"]), Packet(**data)).action
 
 
@@ -46,7 +61,10 @@ WORKER = {
     "node-port-plain": ({"port": 30999}, "drop"),
     "node-port-dnat": ({"port": 8081, "states": ("new", "dnat")}, "accept"),
     "ping": ({"protocol": "icmp", "icmp_type": 8}, "accept"),
-    "ping6": ({"protocol": "icmpv6", "icmp_type": 128, "source": "2001:db8::1", "destination": "2001:db8::11"}, "accept"),
+    "ping6": (
+        {"protocol": "icmpv6", "icmp_type": 128, "source": "2001:db8::1", "destination": "2001:db8::11"},
+        "accept",
+    ),
     "vrrp": ({"protocol": "vrrp"}, "accept"),
     "pod": ({"port": 9999, "interface": "cali1"}, "return"),
     "dhcp": ({"protocol": "udp", "port": 68, "source_port": 67}, "accept"),
@@ -112,7 +130,14 @@ def test_master_and_operators() -> None:
 def test_gateway_forwards_nothing_inwards() -> None:
     inward = {"direction": "forward", "out_interface": "eth1", "destination": "10.0.0.12", "port": 22}
     assert verdict("gateway", CLUSTER, **inward) == "drop"
-    outward = {"direction": "forward", "interface": "eth1", "out_interface": "eth0", "source": "10.0.0.12", "destination": "192.0.2.1", "port": 443}
+    outward = {
+        "direction": "forward",
+        "interface": "eth1",
+        "out_interface": "eth0",
+        "source": "10.0.0.12",
+        "destination": "192.0.2.1",
+        "port": 443,
+    }
     assert verdict("gateway", CLUSTER, **outward) == "return"
     assert verdict("gateway", {**CLUSTER, "egress": "restricted"}, **outward) == "drop"
     assert verdict("gateway", CLUSTER, port=10250) == "drop"
@@ -124,7 +149,11 @@ def test_private_interface_open_unless_step_5_is_asked_for() -> None:
     closed = {**CLUSTER, "private": "restricted"}
     assert verdict("worker", closed, **outward) == "drop"
     assert verdict("worker", closed, **{**outward, "destination": "10.0.0.10"}) == "accept"
-    three = {**INFO, "cards": ["eth0", "eth1", "eth2"], "interfaces": {**INFO["interfaces"], "eth2": ["192.168.1.1/24"]}}
+    three = {
+        **INFO,
+        "cards": ["eth0", "eth1", "eth2"],
+        "interfaces": {**INFO["interfaces"], "eth2": ["192.168.1.1/24"]},
+    }
     with pytest.raises(HardeningError, match="set iks_private_interface"):
         node_ruleset("worker", three, Settings.from_options(closed))
 
@@ -140,7 +169,11 @@ REFUSED = {
     "unknown-egress": ("worker", {"egress": "closed"}, "iks_egress: 'closed' is not one of open, restricted"),
     "unknown-interface": ("worker", {"public_interface": "eth9"}, "iks_public_interface: 'eth9' is not one of"),
     "unknown-setting": ("worker", {"egres": "open"}, "did you mean egress"),
-    "B13-host-bits": ("worker", {"management_networks": ["10.0.0.5/8"]}, "iks_management_networks: 10.0.0.5/8 has host bits"),
+    "B13-host-bits": (
+        "worker",
+        {"management_networks": ["10.0.0.5/8"]},
+        "iks_management_networks: 10.0.0.5/8 has host bits",
+    ),
     "B02-apiserver": ("master", {"apiserver_ports": [65536]}, "iks_apiserver_ports: port 65536 is outside 1-65535"),
     "B05-node-ports": ("worker", {"node_ports": "32767-30000"}, "iks_node_ports: port range 32767-30000 is reversed"),
     "bad-resolver": ("worker", {"resolvers": ["dns.example"]}, "names are not resolved"),
@@ -166,7 +199,11 @@ def test_names_without_address_are_noted() -> None:
 
 
 def test_addresses_of_the_cluster() -> None:
-    hostvars = {"a": {"iks_node": INFO}, "b": {"iks_addresses": ["10.0.0.9"], "iks_public_address": "192.0.2.9"}, "c": {}}
+    hostvars = {
+        "a": {"iks_node": INFO},
+        "b": {"iks_addresses": ["10.0.0.9"], "iks_public_address": "192.0.2.9"},
+        "c": {},
+    }
     assert node_addresses(hostvars, ["a", "b"]) == ["203.0.113.11", "2001:db8::11", "10.0.0.11", "10.0.0.9"]
     assert public_addresses(hostvars, ["a", "b"]) == ["203.0.113.11", "2001:db8::11", "192.0.2.9"]
     with pytest.raises(HardeningError, match="c: its addresses are not known in this run .* set iks_public_address"):
@@ -183,11 +220,15 @@ WHOLE = {
 
 
 @pytest.mark.parametrize(("settings", "found", "message"), WHOLE.values(), ids=WHOLE)
-def test_what_the_node_would_refuse_is_refused_before(settings: dict[str, Any], found: dict[str, Any], message: str) -> None:
+def test_what_the_node_would_refuse_is_refused_before(
+    settings: dict[str, Any], found: dict[str, Any], message: str
+) -> None:
     """These were found only on the node, after packages and the region's rules had been put there."""
     with pytest.raises(HardeningError, match=message):
         node_ruleset("worker", {**INFO, **found}, Settings.from_options({**CLUSTER, **settings}))
 
 
 def test_allow_lockout_lifts_the_refusal() -> None:
-    assert node_ruleset("worker", {**INFO, "ssh_peer": PEER}, Settings.from_options({**CLUSTER, "allow_lockout": True}))["rules"]
+    assert node_ruleset(
+        "worker", {**INFO, "ssh_peer": PEER}, Settings.from_options({**CLUSTER, "allow_lockout": True})
+    )["rules"]
