@@ -13,7 +13,8 @@ log=$root/build/log/$command.log
 # Environments that ansible-test makes for its sanity tests are kept here, for every clone of this repository.
 home=${XDG_CACHE_HOME:-$HOME/.cache}/iks.hardening/ansible-test
 copy=build/ansible-test/ansible_collections/iks/hardening
-export PATH=$root/.venv/bin:$root/build/pythons:$PATH
+# Nothing else of PATH: a version manager's shims exist also for versions that are not selected, and fail.
+export PATH=$root/.venv/bin:$root/build/pythons:/usr/local/bin:/usr/bin:/bin
 
 # What is no part of a collection to ansible-test: the lab, the project's own tools, and unit tests about the project
 # as a whole, which lie directly in tests/unit (ruff and pytest look at all of those).
@@ -25,15 +26,16 @@ stage() {
     git init -q)
 }
 
-# Targets may run Pythons that are not on PATH by their version: ansible-test finds them in build/pythons.
+# Targets may run Pythons that are not on PATH by their version: ansible-test finds them in build/pythons. Controllers'
+# Pythons, but for that of .venv, are the matrix's business.
 link_pythons() {
   local python version
   rm -rf build/pythons
   mkdir -p build/pythons
-  for python in ~/.pyenv/versions/3.*/bin/python3 /usr/bin/python3.[0-9]*; do
-    [[ -x $python && $python != *-config ]] || continue
+  for python in ~/.pyenv/versions/3.{8,9,10}.*/bin/python3 /usr/bin/python3.{8,9,10} .venv/bin/python; do
+    [[ -x $python ]] || continue
     version=$("$python" -c 'import sys, ensurepip; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
-    ln -sf "$python" "build/pythons/python$version"
+    ln -sf "$(realpath "$python")" "build/pythons/python$version"
   done
 }
 
@@ -69,6 +71,9 @@ quietly() {
     -e '^  (Downloading|Using cached|Preparing|Installing|Getting|Obtaining)' -e '^ +━' -e '^Installing requirements'
 }
 
+mkdir -p build/log
+exec 9>build/log/ansible-test.lock
+flock 9
 stage
 link_pythons
 make_home

@@ -30,6 +30,9 @@ lint_docs() {
   (cd "$copy" && antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck --disallow-unknown-collection-refs .)
 }
 
+mkdir -p build/log
+exec 9>build/log/lint.lock
+flock 9
 copy=build/lint/ansible_collections/iks/hardening
 tools/stage.sh "$copy" || exit 1
 export ANSIBLE_COLLECTIONS_PATH=$PWD/build/lint ANSIBLE_HOME=$PWD/build/lint/home NO_COLOR=1

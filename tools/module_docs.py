@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,8 +167,15 @@ def ansible_doc(tree: Path, *arguments: str) -> Json:
 
 def pages() -> dict[str, str]:
     """File name -> text of every page, the index among them."""
-    tree = ROOT / "build" / "docs"
-    subprocess.run([ROOT / "tools" / "stage.sh", tree / "ansible_collections" / "iks" / "hardening"], check=True)
+    (ROOT / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="docs-", dir=ROOT / "build") as folder:
+        tree = Path(folder)
+        subprocess.run([ROOT / "tools" / "stage.sh", tree / "ansible_collections" / "iks" / "hardening"], check=True)
+        return pages_of(tree)
+
+
+def pages_of(tree: Path) -> dict[str, str]:
+    """The pages of the collection in this tree."""
     result = {}
     index = ["# Reference", "", NOTICE, ""]
     for kind in KINDS:
