@@ -245,7 +245,7 @@ def parse_network(subject: str, value: object) -> Network:
             meant = ipaddress.ip_network(text, strict=False)
             raise TrafficError(
                 f"{subject}: {text} has host bits set; "
-                f"write {meant} for the network or {text.split('/')[0]} for the host"
+                f"write {meant} for the network or {text.partition('/')[0]} for the host"
             ) from None
         raise TrafficError(f"{subject}: {text!r} is not an IPv4 or IPv6 network") from None
 

@@ -113,10 +113,11 @@ def test_drift_is_found() -> None:
 
 
 def test_jump_stands_after_kubernetes_and_before_a_foreign_denial() -> None:
-    save = "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -j cali-OUTPUT\n-A OUTPUT -j KUBE-FIREWALL\n-A OUTPUT -j REJECT --reject-with icmp-port-unreachable\nCOMMIT\n"
+    denial = "-A OUTPUT -j REJECT --reject-with icmp-port-unreachable\n"
+    save = f"*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -j cali-OUTPUT\n-A OUTPUT -j KUBE-FIREWALL\n{denial}COMMIT\n"
     have = read_state(save)
     assert "-I OUTPUT 3 -m comment" in restore_text(have, with_ruleset(have, ruleset("region", 500), "ipv4"))
-    have = read_state(save.replace("-A OUTPUT -j REJECT --reject-with icmp-port-unreachable\n", ""))
+    have = read_state(save.replace(denial, ""))
     assert "-A OUTPUT -m comment" in restore_text(have, with_ruleset(have, ruleset("region", 500), "ipv4"))
 
 

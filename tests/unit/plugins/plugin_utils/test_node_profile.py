@@ -34,8 +34,8 @@ SINGLE = {**INFO, "interfaces": {"lo": [], "eth0": ["10.0.0.12/24"]}, "cards": [
 CLUSTER = {"cluster_networks": ["10.0.0.0/24"], "management_networks": ["198.51.100.7"]}
 
 
-def verdict(kind: str, settings: dict[str, Any], info: dict[str, Any] = INFO, **fields: Any) -> str:
-    made = node_ruleset(kind, info, Settings.from_options(settings))
+def verdict(kind: str, settings: dict[str, Any], info: dict[str, Any] | None = None, **fields: Any) -> str:
+    made = node_ruleset(kind, info or INFO, Settings.from_options(settings))
     ruleset = Ruleset("node", 900, tuple(read_rules(made["rules"])), default_rules(made["defaults"]))
     data = {
         "direction": "in",
