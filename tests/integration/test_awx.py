@@ -134,16 +134,19 @@ def test_a_job_hardens_the_cluster_and_the_next_changes_nothing(
 
 
 def test_limit_and_job_tags_reach_one_host_and_one_capability(lab: Lab, collections: Path, tmp_path: Path) -> None:
-    lab.reset("worker1")
+    """The gateway, on which nothing else has installed iptables: the packages come along with any tag."""
+    lab.reset("gateway")
     private = f"10.171.{lab.lab_id}"
     told = {
         "iks_worker_addresses": ["203.0.113.11", f"{private}.12"],
+        "iks_worker_private_addresses": [f"{private}.11", f"{private}.12"],
         "iks_cluster_networks": ["203.0.113.10/31", f"{private}.0/28"],
     }
-    job = run_job(lab, collections, tmp_path / "told", {**survey(lab), **told}, limit="worker1", tags="region_ports")
+    variables = {**survey(lab), **told}
+    job = run_job(lab, collections, tmp_path / "told", variables, limit="gateway", tags="region_ports")
     assert (job.status, job.messages()) == ("successful", [])
-    assert list(job.stats("ok")) == ["worker1"]
-    assert rulesets(lab, "worker1") == {"region"}
+    assert list(job.stats("ok")) == ["gateway"]
+    assert rulesets(lab, "gateway") == {"region"}
 
 
 def test_with_a_limit_what_was_not_looked_at_has_to_be_told(lab: Lab, collections: Path, tmp_path: Path) -> None:
