@@ -49,11 +49,19 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def playbook(inventory: Path, variables: Path, folder: Path, log: Path, *options: str) -> Run:
-    """Run iks.hardening.harden_cluster; every line is shown as it comes and kept in `log`."""
+def playbook(inventory: Path, variables: Path, folder: Path, log: Path, *options: str, program: str = "") -> Run:
+    """Run iks.hardening.harden_cluster; every line is shown as it comes and kept in `log`.
+
+    `program` is another environment's ansible-playbook.
+    """
     import time
 
-    argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), "iks.hardening.harden_cluster"]
+    argv = [
+        program or str(Path(sys.executable).parent / "ansible-playbook"),
+        "-i",
+        str(inventory),
+        "iks.hardening.harden_cluster",
+    ]
     began = time.monotonic()
     changed: dict[str, int] = {}
     failed: dict[str, int] = {}

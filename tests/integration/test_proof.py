@@ -190,6 +190,26 @@ def test_open_egress_is_open(lab: Lab, harden: Harden) -> None:
     assert run_probes(lab, "internet", [Probe("tcp", "203.0.113.11", 22, expected="filtered")])[0].matched
 
 
+@pytest.mark.usefixtures("runs")
+def test_kube_proxy_in_ipvs_mode(lab: Lab, harden: Harden) -> None:
+    """IPVS does no DNAT before INPUT, so the node port range is opened where its interface is seen, and only there.
+
+    The lab's kernel has no IPVS; what kube-proxy leaves to be seen, the interface kube-ipvs0, is made by hand.
+    """
+    inward = [Probe(proto, "203.0.113.11", 30999) for proto in ("tcp", "udp")]
+    beside = Probe("tcp", "203.0.113.11", 8081, expected="filtered")
+    lab.run("worker1", ["ip", "link", "add", "kube-ipvs0", "type", "bridge"])
+    try:
+        assert harden().clean
+        found = run_probes(lab, "internet", [*(replace(probe, expected="open") for probe in inward), beside])
+        assert [str(item) for item in found if not item.matched] == []
+    finally:
+        lab.run("worker1", ["ip", "link", "delete", "kube-ipvs0"])
+    assert harden().clean
+    found = run_probes(lab, "internet", [replace(probe, expected="filtered") for probe in inward])
+    assert [str(item) for item in found if not item.matched] == []
+
+
 def test_tags_run_one_capability(lab: Lab, harden: Harden) -> None:
     """A tag runs its capability alone; the playbook says which there are."""
     lab.reset("worker1", "worker2", "gateway", "master")
