@@ -14,9 +14,10 @@ from ..module_utils.errors import HardeningError, unchanged
 from ..module_utils.region_arguments import ARGUMENTS
 from ..module_utils.traffic import rule_from_dict
 from ..module_utils.traffic_lines import rule_to_line
+from ..plugin_utils.confirmed import load_ruleset
 
 # Options of the ruleset itself; all others describe the region.
-_RULESET = ("name", "priority", "state")
+_RULESET = ("name", "priority", "state", "confirm_timeout")
 
 
 class ActionModule(ActionBase):
@@ -36,7 +37,7 @@ class ActionModule(ActionBase):
         if options["state"] == "rendered":
             return {**result, "changed": False, "rules": rules, "warnings": warnings}
         arguments = {key: options[key] for key in _RULESET} | {"rules": "\n".join(rules)}
-        done = self._execute_module("iks.hardening.node_firewall", module_args=arguments, task_vars=task_vars)
+        done = load_ruleset(self, arguments, task_vars)
         return {**result, **done, "rules": rules, "warnings": [*done.get("warnings", []), *warnings]}
 
     def _rules(self, options: dict[str, Any]) -> tuple[list[str], list[str]]:

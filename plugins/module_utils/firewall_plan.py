@@ -22,6 +22,8 @@ from .iptables_text import comment_of, is_catch_all, read_table, rule_specs, sam
 from .ruleset import Ruleset
 
 PREFIX = "IKS-"
+# Chains of rules on trial (firewall_trial.py).
+TRIAL_PREFIX = "IKS~"
 TABLE = "filter"
 HOOKS = {"in": "INPUT", "out": "OUTPUT", "forward": "FORWARD"}
 _NOTE = re.compile(r"iks\.hardening ruleset ([a-z][a-z0-9-]*), priority ([0-9]+)(, default verdict)?", re.ASCII)
@@ -80,7 +82,8 @@ def _reading_order(chain: str) -> Tuple[int, int, str]:
     return (hooks.index(hook) if hook in hooks else len(hooks), chain.count("-"), chain)
 
 
-def _hook_jump(hook: str) -> str:
+def hook_jump(hook: str) -> str:
+    """The rule that leads from a built-in chain to our dispatch chain."""
     return f'-m comment --comment "iks.hardening" -j {PREFIX}{hook}'
 
 
@@ -106,7 +109,7 @@ def read_state(save: str) -> OwnState:
         denial = next((place for place, spec in enumerate(specs, 1) if is_catch_all(spec)), None)
         if denial is not None:
             before[hook] = denial
-    return OwnState({name: tuple(specs) for name, specs in chains.items() if name.startswith(PREFIX)}, jumps, before)
+    return OwnState({name: tuple(specs) for name, specs in chains.items() if name.startswith((PREFIX, TRIAL_PREFIX))}, jumps, before)
 
 
 def with_ruleset(have: OwnState, ruleset: Ruleset, family: str) -> OwnState:
@@ -135,7 +138,7 @@ def _composed(have: OwnState, name: str, ruleset: Optional[Ruleset], family: str
         if entries:
             ordered = sorted(entries, key=lambda entry: (entry.closes, entry.priority, entry.name))
             chains[PREFIX + hook] = tuple(entry.spec(hook) for entry in ordered)
-            jumps[hook] = (_hook_jump(hook),)
+            jumps[hook] = (hook_jump(hook),)
     return OwnState(chains, jumps, have.before)
 
 

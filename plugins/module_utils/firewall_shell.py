@@ -118,7 +118,7 @@ def read_states(run: Run, backend: Backend) -> Dict[str, OwnState]:
         if backend.name == "legacy" and "filter" not in _tables(family):
             states[family] = OwnState()
             continue
-        states[family] = read_state(_checked(run, argv, "", "nothing was changed"))
+        states[family] = read_state(checked(run, argv, "", "nothing was changed"))
     return states
 
 
@@ -138,7 +138,7 @@ def apply_states(run: Run, backend: Backend, have: Mapping[str, OwnState], want:
     texts = {family: restore_text(have[family], want[family]) for family in want}
     for family, text in texts.items():
         if text:
-            _checked(
+            checked(
                 run,
                 [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush", "--test"],
                 text,
@@ -148,7 +148,7 @@ def apply_states(run: Run, backend: Backend, have: Mapping[str, OwnState], want:
     try:
         for family, text in texts.items():
             if text:
-                _checked(run, [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush"], text, "")
+                checked(run, [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush"], text, "")
                 done.append(family)
         now = read_states(run, backend) if done else {}
         for family in done:
@@ -168,13 +168,13 @@ def _undo(run: Run, backend: Backend, family: str, former: OwnState) -> str:
         now = read_states(run, backend)[family]
         text = restore_text(now, former)
         if text:
-            _checked(run, [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush"], text, "")
+            checked(run, [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush"], text, "")
     except NodeError as error:
         return f"the {family} rules could NOT be put back ({error})"
     return f"the {family} rules were put back"
 
 
-def _checked(run: Run, argv: List[str], stdin: str, consequence: str) -> str:
+def checked(run: Run, argv: List[str], stdin: str, consequence: str) -> str:
     status, output, error = run(argv, stdin)
     if status != 0:
         lines = [line for line in (error or output).strip().splitlines() if line.strip()]

@@ -22,5 +22,6 @@ ARGUMENTS = {
     "private_interface": {"type": "str"},
     "name": {"type": "str", "default": "region"},
     "priority": {"type": "int", "default": 500},
+    "confirm_timeout": {"type": "int", "default": 30},
     "state": {"type": "str", "choices": ["present", "absent", "rendered"], "default": "present"},
 }

@@ -56,6 +56,14 @@ options:
     type: str
     choices: [present, absent, rendered, gathered]
     default: present
+  confirm_timeout:
+    description:
+      - Seconds for which new rules are on trial, 5 to 600. Until the controller has come back over a new connection and
+        confirmed them, the kernel goes back to the former rules by itself when the time is over, whatever died.
+      - V(0) loads the rules at once. A connection that does not cross the network (local, container) proves nothing and
+        needs it.
+    type: int
+    default: 30
   allow_lockout:
     description: Load the ruleset although it denies new SSH connections from where this task came.
     type: bool
@@ -113,6 +121,14 @@ backend:
   description: V(nft) or V(legacy), or null when iptables is not installed or was not looked for.
   returned: always
   type: str
+confirmed:
+  description: Whether the rules were confirmed over a new connection.
+  returned: when rules were on trial
+  type: bool
+trial:
+  description: How the former rules would have come back, and within how many seconds.
+  returned: when rules were on trial
+  type: dict
 notes:
   description: What a reader should know, for instance that the kernel has no IPv6.
   returned: always
@@ -126,6 +142,13 @@ from typing import Dict, List, Mapping, Tuple
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, NodeError, unchanged
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import (
+    Means,
+    begin,
+    check_timeout,
+    confirm,
+    seconds_left,
+)
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_guard import check_interfaces, check_lockout
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import (
     OwnState,
@@ -140,6 +163,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.firewall_shell impor
     families_in_kernel,
     read_states,
 )
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_trial import has_trial, without_trial
 from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset, check_ruleset_name, default_rules
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES, IPV6
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
@@ -151,6 +175,9 @@ ARGUMENTS = {
     "defaults": {"type": "list", "elements": "dict", "default": []},
     "state": {"type": "str", "choices": ["present", "absent", "rendered", "gathered"], "default": "present"},
     "allow_lockout": {"type": "bool", "default": False},
+    "confirm_timeout": {"type": "int", "default": 30},
+    # Between the action plugin and this module: trial, or confirm.
+    "_phase": {"type": "str", "choices": ["trial", "confirm"], "default": "trial"},
 }
 
 
@@ -178,7 +205,9 @@ def run(module: AnsibleModule) -> Dict[str, object]:
         return module.run_command(argv, data=stdin, binary_data=True) if stdin else module.run_command(argv)
 
     backend = detect_backend(command)
-    have = read_states(command, backend)
+    raw = read_states(command, backend)
+    have = {family: without_trial(own) for family, own in raw.items()}
+    means, seconds = Means.of_node(), check_timeout(params["confirm_timeout"])
     notes = [] if IPV6 in families_in_kernel() else ["the kernel has no IPv6; only the IPv4 half is loaded"]
     if backend.name is None:
         notes.append("iptables is not installed; the node counts as empty")
@@ -188,15 +217,28 @@ def run(module: AnsibleModule) -> Dict[str, object]:
         want = {family: without_ruleset(own, name) for family, own in have.items()}
     else:
         check_interfaces(ruleset)
-        if not params["allow_lockout"]:
-            check_lockout(ruleset, command)
         want = _wanted(have, ruleset)
+    if params["_phase"] == "confirm":
+        confirm(command, backend, means, raw, have, want)
+        return {"changed": True, "confirmed": True}
+    cut = check_lockout(ruleset, command) if state == "present" else ""
+    if cut and not params["allow_lockout"]:
+        raise NodeError(cut)
     changed = any(restore_text(have[family], want[family]) for family in want)
-    if changed and not module.check_mode:
-        if backend.name is None:
-            raise NodeError("iptables is not installed; install the iptables package, or use the role, which does")
-        apply_states(command, backend, have, want)
-    return _result(backend, have, want, notes, changed)
+    result = _result(backend, have, want, notes, changed)
+    if not changed or module.check_mode:
+        return result
+    if backend.name is None:
+        raise NodeError("iptables is not installed; install the iptables package, or use the role, which does")
+    if any(has_trial(own) for own in raw.values()):
+        left = seconds_left(command, means)
+        if left:
+            raise NodeError(f"other rules are on trial on this node for {left} more seconds; try again after that")
+    if not seconds:
+        apply_states(command, backend, raw, want)
+        return result
+    how = begin(command, backend, means, raw, have, want, seconds)
+    return {**result, "trial": {"seconds": seconds, "undone": how, "cut": cut}}
 
 
 def _wanted(have: Mapping[str, OwnState], ruleset: Ruleset) -> Dict[str, OwnState]:

@@ -85,6 +85,12 @@ options:
     description: Place among the rulesets, 0 to 999; the lowest is asked first.
     type: int
     default: 500
+  confirm_timeout:
+    description:
+      - Seconds for which the rules are on trial, see O(iks.hardening.node_firewall#module:confirm_timeout). V(0) loads them
+        at once.
+    type: int
+    default: 30
   state:
     description:
       - V(present) and V(absent) change the node; V(rendered) only returns the rules, without a connection to it.
