@@ -138,6 +138,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.firewall_shell impor
     apply_states,
     detect_backend,
     families_in_kernel,
+    find_program,
     read_states,
 )
 from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset, check_ruleset_name, default_rules
@@ -175,13 +176,20 @@ def run(module: AnsibleModule) -> Dict[str, object]:
         raise NodeError("the node's firewall needs root: run the task with become: true")
 
     def command(argv: List[str], stdin: str) -> Tuple[int, str, str]:
-        return module.run_command(argv, data=stdin, binary_data=True) if stdin else module.run_command(argv)
+        # A program that ends before it has read its input must not end the module: what was loaded has to be undone.
+        options = {"data": stdin, "binary_data": True} if stdin else {}
+        try:
+            return module.run_command(argv, handle_exceptions=False, **options)
+        except OSError as error:
+            return 127, "", error.strerror or str(error)
 
     backend = detect_backend(command)
     have = read_states(command, backend)
     notes = [] if IPV6 in families_in_kernel() else ["the kernel has no IPv6; only the IPv4 half is loaded"]
     if backend.name is None:
         notes.append("iptables is not installed; the node counts as empty")
+    if find_program("ipset") is None:
+        notes.append("ipset is not installed; every address of a list is a rule of its own")
     if state == "gathered":
         return _result(backend, have, have, notes, False)
     if state == "absent":
