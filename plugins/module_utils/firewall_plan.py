@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
-from .iptables_text import comment_of, is_catch_all, read_table, rule_specs, same, target_of
+from .iptables_text import comment_of, in_our_words, is_catch_all, read_table, rule_specs, same, target_of
 from .ruleset import Ruleset
 
 PREFIX = "IKS-"
@@ -109,7 +109,8 @@ def read_state(save: str) -> OwnState:
         denial = next((place for place, spec in enumerate(specs, 1) if is_catch_all(spec)), None)
         if denial is not None:
             before[hook] = denial
-    return OwnState({name: tuple(specs) for name, specs in chains.items() if name.startswith((PREFIX, TRIAL_PREFIX))}, jumps, before)
+    own = {name: tuple(map(in_our_words, specs)) for name, specs in chains.items() if name.startswith((PREFIX, TRIAL_PREFIX))}
+    return OwnState(own, jumps, before)
 
 
 def with_ruleset(have: OwnState, ruleset: Ruleset, family: str) -> OwnState:

@@ -14,7 +14,7 @@ import re
 from functools import lru_cache
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
-from .traffic import ANY, PROTOCOLS, PortRange, Rule
+from .traffic import ANY, PROTOCOL_NAMES, PROTOCOLS, PortRange, Rule
 
 TARGETS = {"accept": "ACCEPT", "drop": "DROP"}
 REJECT = {"ipv4": "REJECT --reject-with icmp-port-unreachable", "ipv6": "REJECT --reject-with icmp6-port-unreachable"}
@@ -26,6 +26,7 @@ _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _ESCAPED = re.compile(r"\\(.)")
 # Protocols that every build of the tools prints by name; other names depend on the node's /etc/protocols.
 _PRINTED = {"tcp": "tcp", "udp": "udp", "icmp": "icmp", "icmpv6": "ipv6-icmp", "sctp": "sctp", "esp": "esp", "ah": "ah"}
+_PROTOCOL = re.compile(r"(?<!\S)-p (\S+)")
 _NUMBERS = {**{name: str(number) for name, number in PROTOCOLS.items()}, "ipv6-icmp": "58"}
 
 
@@ -132,6 +133,16 @@ def canonical(line: str) -> Tuple[str, ...]:
             word = word.split("/any")[0]
         result.append(word)
     return tuple(result)
+
+
+def in_our_words(spec: str) -> str:
+    """A printed rule with its protocol as `rule_specs` writes it, so that the results of two runs can be compared."""
+    match = _PROTOCOL.search(spec)
+    if match is None:
+        return spec
+    number = _protocol_number(match.group(1))
+    name = PROTOCOL_NAMES.get(int(number)) if number.isdigit() else None
+    return f"{spec[: match.start(1)]}{_PRINTED.get(name or '', number)}{spec[match.end(1) :]}"
 
 
 def _protocol_number(name: str) -> str:

@@ -161,6 +161,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.firewall_shell impor
     apply_states,
     detect_backend,
     families_in_kernel,
+    find_program,
     read_states,
 )
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_trial import has_trial, without_trial
@@ -202,7 +203,12 @@ def run(module: AnsibleModule) -> Dict[str, object]:
         raise NodeError("the node's firewall needs root: run the task with become: true")
 
     def command(argv: List[str], stdin: str) -> Tuple[int, str, str]:
-        return module.run_command(argv, data=stdin, binary_data=True) if stdin else module.run_command(argv)
+        # A program that ends before it has read its input must not end the module: what was loaded has to be undone.
+        options = {"data": stdin, "binary_data": True} if stdin else {}
+        try:
+            return module.run_command(argv, handle_exceptions=False, **options)
+        except OSError as error:
+            return 127, "", error.strerror or str(error)
 
     backend = detect_backend(command)
     raw = read_states(command, backend)
@@ -211,6 +217,8 @@ def run(module: AnsibleModule) -> Dict[str, object]:
     notes = [] if IPV6 in families_in_kernel() else ["the kernel has no IPv6; only the IPv4 half is loaded"]
     if backend.name is None:
         notes.append("iptables is not installed; the node counts as empty")
+    if find_program("ipset") is None:
+        notes.append("ipset is not installed; every address of a list is a rule of its own")
     if state == "gathered":
         return _result(backend, have, have, notes, False)
     if state == "absent":

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from tests.lab.lab import Lab
 
-# One shell for all: every iptables the node may have, sets, the native nft tables that are not iptables' own, packages.
-_SCRIPT = r"""
+# One shell for all, also as a task of a play: every iptables the node may have, sets, native nft tables, packages.
+SCRIPT = r"""
 for backend in nft legacy; do
   for tool in iptables ip6tables; do
     if command -v $tool-$backend-save >/dev/null; then echo "== $backend $tool"; $tool-$backend-save 2>/dev/null; fi
@@ -31,9 +31,14 @@ _COUNTERS = re.compile(r" \[[0-9]+:[0-9]+\]$")
 
 def node_state(lab: Lab, node: str) -> list[str]:
     """Lines of text; without counters, dates, and tables that hold neither a rule nor a chain of anybody's."""
+    return parse(lab.run(node, ["sh", "-c", SCRIPT]).stdout)
+
+
+def parse(output: str) -> list[str]:
+    """What SCRIPT printed, in the normal form."""
     sections: dict[str, list[str]] = {}
     title = ""
-    for line in lab.run(node, ["sh", "-c", _SCRIPT]).stdout.splitlines():
+    for line in output.splitlines():
         if line.startswith("== "):
             title = line
         elif line.startswith("*"):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import cgroup, dhcp, kube, ssh
+from . import cgroup, dhcp, kube, limits, ssh
 from . import node as nodes
 from .nodefiles import NodeFile, common_files, internet_files
 from .recipe import Recipe
@@ -24,7 +24,7 @@ from .state import REPO_ROOT, RUN, LabState, existing_ids, lab_folder, load, loc
 from .system import LabError, enter_netns, remove_tree, require_root, require_tools, run, say, unmount_below, wait_until
 from .topology import Topology, controller_addresses, topology
 
-VM_PATIENCE = 150  # seconds that a virtual machine without KVM may take on a busy computer
+VM_PATIENCE = 300  # seconds that a virtual machine without KVM may take on a busy computer
 
 
 class Lab:
@@ -216,6 +216,7 @@ def up(lab_id: int, *, names: Sequence[str] | None = None, suite: str = "bookwor
     wanted = _check_names(lab_id, names)
     image = image_for(Recipe(suite=suite))
     started = time.monotonic()
+    limits.raise_limit()
     with locked(lab_id):
         state = load(lab_id)
         if state is not None and not (state.ready and Path(netns_path(lab_id)).exists()):
@@ -287,6 +288,7 @@ def down(lab_id: int) -> bool:
         return False
     with locked(lab_id):
         _remove(lab_id)
+    limits.restore_limit()
     with contextlib.suppress(OSError):
         RUN.rmdir()  # only when no other lab is there
     return True

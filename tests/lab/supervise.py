@@ -1,7 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keeps one node running: mounts its overlay, starts systemd-nspawn, and starts it again when the node reboots.
-A virtual machine has no overlay and reboots by itself.
+A virtual machine has no overlay, and its emulator ends with the same status whether it reboots or powers off: there
+the kernel's last words tell.
 
 Started by node.py as a program of its own, already inside the lab's network namespace, a private mount namespace
 (so the overlay vanishes with this process, however it ends) and the node's control groups. Its one argument is a
@@ -30,9 +31,18 @@ def main(spec_file: str) -> int:
         with subprocess.Popen(spec["command"], stdin=subprocess.DEVNULL, env=environment()) as node:
             attach(spec["bridges"], node)
             status = node.wait()
-        print(f"supervise: the node ended with status {status}", flush=True)
-        if status != REBOOT_STATUS:
+        again = status == REBOOT_STATUS or (status == 0 and rebooting(spec.get("console")))
+        print(f"supervise: the node {'reboots' if again else f'ended with status {status}'}", flush=True)
+        if not again:
             return status
+
+
+def rebooting(console: str | None) -> bool:
+    if console is None:
+        return False
+    with open(console, "rb") as handle:
+        handle.seek(max(0, os.path.getsize(console) - 500))
+        return b"reboot: Restarting system" in handle.read()
 
 
 def lock_name(root: str) -> str:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 from tests.lab import cgroup, ssh
 from tests.lab import lab as labs
 from tests.lab.lab import Lab
-from tests.lab.probe import Outcome, Probe, run_probes
+from tests.lab.probe import Outcome, Probe, expecting, run_probes
 from tests.lab.state import REPO_ROOT, lab_folder, load, resolve_id
 from tests.lab.system import LabError, wait_until
 
@@ -336,3 +337,29 @@ def test_mistakes_are_explained(words: list[str], complaint: str) -> None:
     assert done.returncode != 0
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("worker", ["worker1", "worker2"])
+def test_a_worker_can_get_kube_proxy_later(other_id: int, worker: str) -> None:
+    other = labs.up(other_id, names=[worker, "gateway", "internet"], kube=False)
+    address = other.topology.node(worker).ssh_address
+    closed = [Probe("tcp", address, port, expected="refused") for port in (30080, 30081)]
+    assert failures(run_probes(other, "internet", closed)) == []
+    done = cli("kube", "--id", str(other_id), worker)
+    assert done.returncode == 0, done.stderr
+    wanted = expecting(closed, "open")
+    wait_until(lambda: not failures(run_probes(other, "internet", wanted)), 10, "the services answer")
+
+
+@pytest.mark.skipif(not os.environ.get("IKS_LAB_VM"), reason="slow: set IKS_LAB_VM=1 to boot a virtual machine")
+def test_a_virtual_machine_has_debians_own_kernel(other_id: int) -> None:
+    other = labs.up(other_id, names=["vm", "worker1"])
+    assert "cloud" in other.run("vm", ["uname", "-r"]).stdout
+    assert other.read("vm", "/sys/module/apparmor/parameters/enabled") == "Y\n"
+    wanted = [Probe("tcp", "203.0.113.20", 10250, expected="open"), Probe("icmp", "2001:db8:113::20", expected="open")]
+    assert failures(run_probes(other, "worker1", wanted)) == []
+    with pytest.raises(LabError, match="is a virtual machine"):
+        run_probes(other, "vm", wanted)
+    other.run("vm", ["sh", "-c", "apt-get -q -y install iptables && iptables -A INPUT -p icmp -j DROP && sync"])
+    other.reboot("vm")
+    assert other.run("vm", ["iptables", "-S", "INPUT"]).stdout == "-P INPUT ACCEPT\n"

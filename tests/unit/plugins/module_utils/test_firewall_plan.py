@@ -17,6 +17,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import
 )
 from ansible_collections.iks.hardening.plugins.module_utils.iptables_text import (
     canonical,
+    in_our_words,
     is_catch_all,
     read_table,
     rule_specs,
@@ -247,6 +248,22 @@ def test_dialects_are_levelled(left: str, right: str) -> None:
     assert same([left], [right])
     assert not same([left], [left.replace("ACCEPT", "DROP")])
     assert canonical(left) == canonical(right)
+
+
+@pytest.mark.parametrize(
+    ("printed", "ours"),
+    [
+        ("-i eth0 -p vrrp -j ACCEPT", "-i eth0 -p 112 -j ACCEPT"),
+        ("-p icmpv6 -j ACCEPT", "-p ipv6-icmp -j ACCEPT"),
+        ("-p tcp -m tcp --dport 1 -j ACCEPT", "-p tcp -m tcp --dport 1 -j ACCEPT"),
+        ('-m comment --comment "x-p vrrp" -j ACCEPT', '-m comment --comment "x-p vrrp" -j ACCEPT'),
+        ("-p no-such-protocol -j ACCEPT", "-p no-such-protocol -j ACCEPT"),
+    ],
+)
+def test_results_of_two_runs_read_alike(printed: str, ours: str) -> None:
+    """`after` of the first run and `before` of the second differed where the tools print a name from /etc/protocols."""
+    assert in_our_words(printed) == ours
+    assert read_state(f"*filter\n:IKS-INPUT - [0:0]\n-A IKS-INPUT {printed}\nCOMMIT\n").chains["IKS-INPUT"] == (ours,)
 
 
 def test_apostrophe_is_printed_as_the_tools_print_it() -> None:
