@@ -3,12 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Confirmed commit on the node: begin a trial, confirm it, and the timer that cleans up behind it.
 
-First line: a gate in the kernel, which needs no process (firewall_trial.py). Second line: a systemd timer that loads the
-former rules once more and takes the leftovers away. A node that can do neither refuses.
+First line: a gate in the kernel, which needs no process (firewall_trial.py). Second line: systemd timers that load the
+former rules once more and take the leftovers away. A node that can do neither refuses.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from .firewall_trial import GATES, TIMEOUTS, arming_text, open_gates, trial_stat
 
 STATE_FOLDER = "/var/lib/iks-hardening"
 UNIT = "iks-firewall-undo"
+SETS = "sets"
 # The timer comes after the gate has closed on its own.
 TIMER_AFTER = 2
 
@@ -60,14 +62,15 @@ def begin(
     """
     if means.ipset is None and not means.systemd:
         raise NodeError(
-            "a trial needs ipset or systemd, and the node has neither; install ipset, or give confirm_timeout: 0 to go without"
+            "a trial needs ipset or systemd, and the node has neither; "
+            "install ipset, or give confirm_timeout: 0 to go without"
         )
     if means.ipset is None:
         trial: Dict[str, OwnState] = dict(want)
     else:
         trial = {family: trial_state(have[family], want[family], family) for family in want}
     if means.systemd:
-        _start_timers(run, backend, trial, have, seconds + TIMER_AFTER)
+        _start_timers(run, backend, means, trial, have, seconds + TIMER_AFTER)
     try:
         if means.ipset is not None:
             checked(run, [means.ipset, "restore"], arming_text(tuple(want), seconds), "nothing was changed")
@@ -79,7 +82,12 @@ def begin(
 
 
 def confirm(
-    run: Run, backend: Backend, means: Means, raw: Mapping[str, OwnState], have: Mapping[str, OwnState], want: Mapping[str, OwnState]
+    run: Run,
+    backend: Backend,
+    means: Means,
+    raw: Mapping[str, OwnState],
+    have: Mapping[str, OwnState],
+    want: Mapping[str, OwnState],
 ) -> None:
     """Make the rules on trial the rules. Raises NodeError when the trial has ended or is not this one."""
     if means.ipset is not None:
@@ -90,7 +98,10 @@ def confirm(
         trial = {family: trial_state(have[family], want[family], family) for family in want}
         for family, state in trial.items():
             if not is_same(raw[family], state):
-                raise NodeError(f"the {family} rules on trial are not those of this task; they are not confirmed and end by themselves")
+                raise NodeError(
+                    f"the {family} rules on trial are not those of this task; "
+                    "they are not confirmed, and end by themselves"
+                )
         _stop_timers(run, means)
         apply_states(run, backend, raw, want)
     else:
@@ -106,11 +117,9 @@ def end(run: Run, means: Means) -> None:
     if means.ipset is not None:
         for gate in GATES.values():
             run([means.ipset, "destroy", gate], "")
-    for family in GATES:
-        try:
-            os.unlink(_undo_file(family))
-        except OSError:
-            pass
+    for what in (*GATES, SETS):
+        with contextlib.suppress(OSError):
+            os.unlink(_undo_file(what))
 
 
 def seconds_left(run: Run, means: Means) -> int:
@@ -120,32 +129,45 @@ def seconds_left(run: Run, means: Means) -> int:
     return max(open_gates(run([means.ipset, "save"], "")[1]).values(), default=0)
 
 
-def _undo_file(family: str) -> str:
-    return f"{STATE_FOLDER}/undo-{family}.rules"
+def _undo_file(what: str) -> str:
+    return f"{STATE_FOLDER}/undo-{what}.rules"
 
 
-def _start_timers(run: Run, backend: Backend, trial: Mapping[str, OwnState], have: Mapping[str, OwnState], seconds: int) -> None:
-    """One transient timer a family, whose service is the restore itself."""
-    systemd_run = find_program("systemd-run")
-    if systemd_run is None:
-        raise NodeError("systemd runs, but systemd-run is not installed; nothing was changed")
+def _start_timers(
+    run: Run,
+    backend: Backend,
+    means: Means,
+    trial: Mapping[str, OwnState],
+    have: Mapping[str, OwnState],
+    seconds: int,
+) -> None:
+    """One transient timer a family, whose service is the restore itself, and one that destroys the sets after them."""
     prepare_folder(STATE_FOLDER)
     for family in trial:
         text = restore_text(trial[family], have[family])
-        if not text:
-            continue
-        _write(_undo_file(family), text)
-        unit = f"{UNIT}-{family}"
-        run(["systemctl", "stop", f"{unit}.timer"], "")
-        run(["systemctl", "reset-failed", f"{unit}.service"], "")
-        restore = [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush", _undo_file(family)]
-        timer = ["--quiet", "--collect", f"--unit={unit}", f"--on-active={seconds}", "--timer-property=AccuracySec=100ms"]
-        checked(run, [systemd_run, *timer, *restore], "", "nothing was changed")
+        if text:
+            restore = [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush", _undo_file(family)]
+            _start_timer(run, family, text, restore, seconds)
+    if means.ipset is not None:
+        text = "".join(f"destroy {GATES[family]}\n" for family in trial)
+        _start_timer(run, SETS, text, [means.ipset, "-file", _undo_file(SETS), "restore"], seconds + 1)
+
+
+def _start_timer(run: Run, what: str, text: str, command: List[str], seconds: int) -> None:
+    systemd_run = find_program("systemd-run")
+    if systemd_run is None:
+        raise NodeError("systemd runs, but systemd-run is not installed; nothing was changed")
+    _write(_undo_file(what), text)
+    unit = f"{UNIT}-{what}"
+    run(["systemctl", "stop", f"{unit}.timer"], "")
+    run(["systemctl", "reset-failed", f"{unit}.service"], "")
+    timer = ["--quiet", "--collect", f"--unit={unit}", f"--on-active={seconds}", "--timer-property=AccuracySec=100ms"]
+    checked(run, [systemd_run, *timer, *command], "", "nothing was changed")
 
 
 def _stop_timers(run: Run, means: Means) -> None:
     if means.systemd:
-        run(["systemctl", "stop", *(f"{UNIT}-{family}.timer" for family in GATES)], "")
+        run(["systemctl", "stop", *(f"{UNIT}-{what}.timer" for what in (*GATES, SETS))], "")
 
 
 def prepare_folder(folder: str) -> None:
@@ -160,19 +182,20 @@ def prepare_folder(folder: str) -> None:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022:
         raise NodeError(
             f"{folder}: not a directory that root owns and nobody else can write "
-            f"(owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}); nothing was changed. Remove it, or correct it"
+            f"(owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}); nothing was changed. "
+            "Remove it, or correct it"
         )
 
 
 def _write(path: str, text: str) -> None:
     """The whole file or the former one, 0600."""
-    temporary: List[str] = [f"{path}.new"]
+    temporary = f"{path}.new"
     try:
-        descriptor = os.open(temporary[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary[0], path)
+        os.replace(temporary, path)
     except OSError as error:
         raise NodeError(f"{path}: cannot be written: {error.strerror}; nothing was changed") from None

@@ -9,7 +9,7 @@ import ipaddress
 import os
 from typing import Dict, Iterable, List
 
-from .errors import NodeError, TrafficError, choices
+from .errors import TrafficError, choices
 from .node_facts import Run, interfaces, ssh_peer
 from .ruleset import Ruleset, interfaces_named
 from .verdict import Packet, decide

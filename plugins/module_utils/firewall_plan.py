@@ -109,7 +109,11 @@ def read_state(save: str) -> OwnState:
         denial = next((place for place, spec in enumerate(specs, 1) if is_catch_all(spec)), None)
         if denial is not None:
             before[hook] = denial
-    own = {name: tuple(map(in_our_words, specs)) for name, specs in chains.items() if name.startswith((PREFIX, TRIAL_PREFIX))}
+    own = {
+        name: tuple(map(in_our_words, specs))
+        for name, specs in chains.items()
+        if name.startswith((PREFIX, TRIAL_PREFIX))
+    }
     return OwnState(own, jumps, before)
 
 

@@ -87,8 +87,8 @@ options:
     default: 500
   confirm_timeout:
     description:
-      - Seconds for which the rules are on trial, see O(iks.hardening.node_firewall#module:confirm_timeout). V(0) loads them
-        at once.
+      - Seconds for which the rules are on trial, see O(iks.hardening.node_firewall#module:confirm_timeout).
+        V(0) loads them at once.
     type: int
     default: 30
   state:

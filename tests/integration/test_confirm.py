@@ -1,0 +1,230 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A firewall that cannot lock out: whatever dies during the trial, the node is back with its former rules.
+
+The packets of a lock-out are real: SSH to a node with one interface, cut by the rules on trial.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import Probe, run_probes
+from tests.lab.lab import Lab
+
+from .node_state import node_state
+from .playbooks import Result, environment, play, run_module, task
+
+NODE = "worker2"
+SECONDS = 6
+KEEPS_SSH = "accept in tcp port 22 on eth0 name ssh # the way in\naccept in tcp port 10250 on eth0 name kubelet # x"
+CUTS_SSH = "accept in tcp port 10250 on eth0 name kubelet # x"
+DEFAULTS = [{"direction": "in", "interface": "eth0"}]
+
+
+def arguments(rules: str, **more: Any) -> dict[str, Any]:
+    return {"name": "node", "rules": rules, "defaults": DEFAULTS, "confirm_timeout": SECONDS, **more}
+
+
+@pytest.fixture(scope="module", params=["nft", "legacy"])
+def node(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Lab]:
+    """A node with packages and a confirmed ruleset that keeps SSH, on each backend."""
+    lab.reset(NODE)
+    lab.run(NODE, ["sh", "-c", "apt-get -q update && apt-get -q -y install iptables ipset >/dev/null"])
+    if request.param == "legacy":
+        lab.run(
+            NODE,
+            ["sh", "-c", "for t in iptables ip6tables; do $t-legacy -N FOREIGN; $t-legacy -A FOREIGN -j RETURN; done"],
+        )
+    result = run_module(lab, NODE, "node_firewall", arguments(KEEPS_SSH))
+    assert not result.failed, result.message
+    assert (result.changed, result.data["confirmed"], result.data["backend"]) == (True, True, request.param)
+    yield lab
+    lab.reset(NODE)
+
+
+@pytest.fixture
+def former(node: Lab) -> Iterator[list[str]]:
+    """What the node held; afterwards it holds the same, to the letter, and lets people in."""
+    before = node_state(node, NODE)
+    yield before
+    assert node_state(node, NODE) == before
+    assert reachable(node)
+
+
+def reachable(lab: Lab) -> bool:
+    address = lab.topology.node(NODE).address("priv") or ""
+    return run_probes(lab, "controller", [Probe("tcp", address, 22, expected="open")])[0].matched
+
+
+def trial_on(lab: Lab) -> bool:
+    """Whether chains of a trial are there, alive or expired."""
+    saved = [lab.run(NODE, [f"iptables-{backend}-save"], check=False).stdout for backend in ("nft", "legacy")]
+    return "IKS~INPUT" in "".join(saved)
+
+
+def traces(lab: Lab) -> bool:
+    """Chains or sets of a trial."""
+    return trial_on(lab) or "iks-gate" in lab.run(NODE, ["sh", "-c", "ipset list -n || true"]).stdout
+
+
+def wait_for_trial(lab: Lab) -> None:
+    _poll(lambda: trial_on(lab), 20, "rules are on trial")
+
+
+def wait_for_end(lab: Lab) -> None:
+    """Until the timers have taken the last leftover away: two seconds after the gate, and one for the sets."""
+    _poll(lambda: not traces(lab), SECONDS + 6, "nothing of the trial is left")
+
+
+def _poll(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not so after {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def controller(node: Lab, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A controller of its own, whose rules are on trial and who cannot confirm them: they cut SSH."""
+    source = tmp_path / "play.json"
+    source.write_text(json.dumps([play(NODE, [task("it", "node_firewall", arguments(CUTS_SSH, allow_lockout=True))])]))
+    record = tmp_path / "record"
+    for empty in (record, record.with_name("ansible.cfg")):
+        empty.touch()
+    argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(node.inventory_file), str(source)]
+    with subprocess.Popen(
+        argv,
+        env=environment(record),
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        wait_for_trial(node)
+        yield process
+        if process.poll() is None:
+            process.kill()
+
+
+def test_unchanged_and_check_mode_begin_no_trial(former: list[str], node: Lab) -> None:
+    again = run_module(node, NODE, "node_firewall", arguments(KEEPS_SSH))
+    assert (again.failed, again.changed, "trial" in again.data) == (False, False, False)
+    check = run_module(node, NODE, "node_firewall", arguments(CUTS_SSH, allow_lockout=True), check=True)
+    assert (check.failed, check.changed, "trial" in check.data) == (False, True, False)
+
+
+def test_F03_rules_that_cut_the_connection_are_undone_and_named(former: list[str], node: Lab) -> None:
+    result: Result = run_module(node, NODE, "node_firewall", arguments(CUTS_SSH, allow_lockout=True))
+    assert result.failed
+    assert not result.changed
+    for text in ("were not confirmed within 6 seconds", "rule default-in-eth0 would drop new SSH connections from",
+                 "The former rules were put back by the kernel", "nothing was changed"):  # fmt: skip
+        assert text in result.message
+    assert result.data["after"] == result.data["before"]
+
+
+def test_F01_controller_killed(former: list[str], node: Lab, controller: subprocess.Popen[str]) -> None:
+    assert not reachable(node)
+    controller.kill()
+    time.sleep(SECONDS)
+    assert reachable(node)
+    wait_for_end(node)
+
+
+def test_F07_controller_and_timer_killed(node: Lab, controller: subprocess.Popen[str]) -> None:
+    """The kernel alone: what is left are chains that no packet enters, and the next run takes them away."""
+    controller.kill()
+    node.run(NODE, ["systemctl", "stop", "iks-firewall-undo-ipv4.timer", "iks-firewall-undo-ipv6.timer"])
+    time.sleep(SECONDS + 1)
+    assert trial_on(node)
+    assert reachable(node)
+    result = run_module(
+        node, NODE, "node_firewall", arguments(f"{KEEPS_SSH}\naccept in tcp port 80 on eth0 name web # x")
+    )
+    assert (result.failed, result.changed) == (False, True), result.message
+    assert not trial_on(node)
+    assert run_module(node, NODE, "node_firewall", arguments(KEEPS_SSH)).changed
+
+
+def test_F05_sshd_dies(former: list[str], node: Lab, controller: subprocess.Popen[str]) -> None:
+    node.run(NODE, ["systemctl", "stop", "ssh.service"])
+    wait_for_end(node)
+    node.run(NODE, ["systemctl", "start", "ssh.service"])
+    output = controller.communicate(timeout=60)[0]
+    assert "were not confirmed within 6 seconds" in output
+    assert "Traceback" not in output
+
+
+def test_F17_what_others_write_during_the_trial_stays(node: Lab, controller: subprocess.Popen[str]) -> None:
+    tool = (
+        "iptables-legacy"
+        if "FOREIGN" in node.run(NODE, ["iptables-legacy-save"], check=False).stdout
+        else "iptables-nft"
+    )
+    node.run(
+        NODE,
+        [f"{tool}-restore", "--noflush"],
+        stdin="*filter\n:KUBE-NEW - [0:0]\n-A KUBE-NEW -s 192.0.2.9/32 -j DROP\nCOMMIT\n",
+    )
+    wait_for_end(node)
+    assert "-A KUBE-NEW -s 192.0.2.9/32 -j DROP" in node.run(NODE, [f"{tool}-save"]).stdout
+    node.run(NODE, [tool, "-F", "KUBE-NEW"])
+    node.run(NODE, [tool, "-X", "KUBE-NEW"])
+
+
+def test_F23_a_second_controller_gets_a_clean_error(former: list[str], node: Lab) -> None:
+    gate = "create iks-gate4 hash:net family inet timeout 600\nadd iks-gate4 0.0.0.0/1 timeout 30\n"
+    saved = node_state(node, NODE)
+    node.run(NODE, ["ipset", "restore"], stdin=gate)
+    tool = (
+        "iptables-legacy"
+        if "FOREIGN" in node.run(NODE, ["iptables-legacy-save"], check=False).stdout
+        else "iptables-nft"
+    )
+    node.run(NODE, [f"{tool}-restore", "--noflush"], stdin="*filter\n:IKS~INPUT - [0:0]\nCOMMIT\n")
+    result = run_module(
+        node, NODE, "node_firewall", arguments(f"{KEEPS_SSH}\naccept in tcp port 80 on eth0 name web # x")
+    )
+    assert result.failed
+    assert "other rules are on trial on this node for" in result.message
+    node.run(NODE, [tool, "-X", "IKS~INPUT"])
+    node.run(NODE, ["ipset", "destroy", "iks-gate4"])
+    assert node_state(node, NODE) == saved
+
+
+def test_F25_a_state_folder_of_somebody_else(former: list[str], node: Lab) -> None:
+    node.run(NODE, ["chmod", "777", "/var/lib/iks-hardening"])
+    try:
+        result = run_module(
+            node, NODE, "node_firewall", arguments(f"{KEEPS_SSH}\naccept in tcp port 80 on eth0 name web # x")
+        )
+        assert result.failed
+        assert "/var/lib/iks-hardening: not a directory that root owns and nobody else can write" in result.message
+    finally:
+        node.run(NODE, ["chmod", "700", "/var/lib/iks-hardening"])
+
+
+def test_F36_without_sets_the_timer_undoes(former: list[str], node: Lab) -> None:
+    node.run(NODE, ["mv", "/usr/sbin/ipset", "/usr/sbin/ipset.away"])
+    try:
+        result = run_module(node, NODE, "node_firewall", arguments(CUTS_SSH, allow_lockout=True))
+        assert result.failed
+        assert "put back by a systemd timer" in result.message
+    finally:
+        node.run(NODE, ["mv", "/usr/sbin/ipset.away", "/usr/sbin/ipset"])
+
+
+def test_a_connection_that_proves_nothing_is_refused(lab: Lab) -> None:
+    result = run_module(lab, "localhost", "node_firewall", arguments(KEEPS_SSH), connection="local")
+    assert result.failed
+    assert "a local connection does not cross the network" in result.message
+    assert "confirm_timeout: 0" in result.message
