@@ -114,11 +114,12 @@ class Lab:
 
     def reboot(self, node: str, *, timeout: float = 30) -> None:
         """Reboot as an administrator would; returns when SSH answers again."""
-        limit = timeout + (VM_PATIENCE if self.topology.node(node).virtual else 0)
+        virtual = self.topology.node(node).virtual
+        limit, step = (timeout + VM_PATIENCE, 1.0) if virtual else (timeout, 0.03)
         before = self.boot_id(node)
         ssh.end_masters(self.state.folder)  # a connection to a machine that is no more would only hang
         self.run(node, ["systemctl", "reboot"], check=False)
-        wait_until(lambda: self.boot_id(node) not in ("", before), limit, f"node {node} reboots")
+        wait_until(lambda: self.boot_id(node) not in ("", before), limit, f"node {node} reboots", step=step)
         self.wait_for_ssh([node], timeout=timeout)
         self.wait_booted([node])
 
