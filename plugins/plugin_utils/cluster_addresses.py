@@ -38,7 +38,7 @@ def public_addresses(hostvars: Mapping[str, Any], hosts: Iterable[str]) -> list[
         variables = hostvars[host]
         for item in (
             _listed(variables.get("iks_public_address"))
-            or _on_public(variables)
+            or _on_public(host, variables)
             or _unknown(host, "iks_public_address")
         ):
             found[item] = None
@@ -61,7 +61,9 @@ def _on_public(host: str, variables: Mapping[str, Any]) -> list[str]:
     links = info.get("interfaces", {})
     chosen = variables.get("iks_public_interface")
     if chosen and links and chosen not in links:
-        raise AddressesUnknown(choices(f"{host}: iks_public_interface", chosen, [name for name in links if name != "lo"]))
+        raise AddressesUnknown(
+            choices(f"{host}: iks_public_interface", chosen, [name for name in links if name != "lo"])
+        )
     public = chosen or next(iter(info.get("default_interfaces", ())), None)
     return [_bare(item) for item in links.get(public, ())]
 
