@@ -217,7 +217,6 @@ def up(lab_id: int, *, names: Sequence[str] | None = None, suite: str = "bookwor
     wanted = _check_names(lab_id, names)
     image = image_for(Recipe(suite=suite))
     started = time.monotonic()
-    limits.raise_limit()
     with locked(lab_id):
         state = load(lab_id)
         if state is not None and not (state.ready and Path(netns_path(lab_id)).exists()):
@@ -231,6 +230,7 @@ def up(lab_id: int, *, names: Sequence[str] | None = None, suite: str = "bookwor
                 f"lab {lab_id} runs with suite {state.suite} and kube {state.kube}: end it first (down --id {lab_id})"
             )
         missing = [name for name in wanted if name not in state.nodes or nodes.leader(state, name) is None]
+        limits.check_room(len(missing))
         state = state.changed(nodes=[n.name for n in topology(lab_id).nodes if n.name in {*wanted, *state.nodes}])
         _start_nodes(state, missing)
         lab = Lab(lab_id)
@@ -289,7 +289,6 @@ def down(lab_id: int) -> bool:
         return False
     with locked(lab_id):
         _remove(lab_id)
-    limits.restore_limit()
     with contextlib.suppress(OSError):
         RUN.rmdir()  # only when no other lab is there
     return True
