@@ -24,6 +24,9 @@ end_lab() {
   rm -rf "$MOLECULE_EPHEMERAL_DIRECTORY"
 }
 
+# With shared state one time is kept for the files of all scenarios, and every other time draws a warning.
+touch --reference=extensions/molecule/config.yml extensions/molecule/*/molecule.yml
+
 if (($#)) && [[ $1 != test ]]; then exec molecule "$@"; fi
 if ((!$#)); then set -- test --all; fi
 end_lab

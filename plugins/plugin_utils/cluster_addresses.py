@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any, Iterable, Mapping
 
-from ..module_utils.errors import HardeningError
+from ..module_utils.errors import HardeningError, choices
 from .addresses import is_private
 
 
@@ -38,7 +38,7 @@ def public_addresses(hostvars: Mapping[str, Any], hosts: Iterable[str]) -> list[
         variables = hostvars[host]
         for item in (
             _listed(variables.get("iks_public_address"))
-            or _on_public(variables)
+            or _on_public(host, variables)
             or _unknown(host, "iks_public_address")
         ):
             found[item] = None
@@ -56,10 +56,16 @@ def _found(variables: Mapping[str, Any]) -> list[str]:
     return [_bare(item) for card in info.get("cards", ()) for item in info["interfaces"][card]]
 
 
-def _on_public(variables: Mapping[str, Any]) -> list[str]:
+def _on_public(host: str, variables: Mapping[str, Any]) -> list[str]:
     info = variables.get("iks_node") or {}
-    public = variables.get("iks_public_interface") or next(iter(info.get("default_interfaces", ())), None)
-    return [_bare(item) for item in info.get("interfaces", {}).get(public, ())]
+    links = info.get("interfaces", {})
+    chosen = variables.get("iks_public_interface")
+    if chosen and links and chosen not in links:
+        raise AddressesUnknown(
+            choices(f"{host}: iks_public_interface", chosen, [name for name in links if name != "lo"])
+        )
+    public = chosen or next(iter(info.get("default_interfaces", ())), None)
+    return [_bare(item) for item in links.get(public, ())]
 
 
 def _bare(cidr: str) -> str:

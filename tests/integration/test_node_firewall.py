@@ -10,30 +10,16 @@ Most tests are one play: module tasks and dumps of the node's whole packet filte
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Probe, run_probes, ssh
 from tests.lab.lab import Lab
 
-from .node_state import SCRIPT, node_state, parse, without_ours
-from .playbooks import Result, Run, play, run_module, run_playbook, task
+from .firewall_steps import DEFAULTS, RULES, RULESET, carry_out, checked, dump, dumped, firewall, foretold, shell
+from .node_state import node_state, without_ours
+from .playbooks import Run, run_module
 
-# Both families, lists of addresses and ports, ICMP, states, an apostrophe: what the backends print in different ways.
-RULES = """
-accept in tcp from 10.0.0.0/8,192.0.2.0/24,2001:db8::/32 port 22,10250,30000-32767 on eth0 name ports # SSH and others
-accept in icmp type 8 on eth0 name ping # pings
-accept in icmpv6 type 128 on eth0 name ping6 # pings, said for IPv6
-accept in vrrp to 224.0.0.18 on eth0 name vrrp # the provider's routers
-accept in any state dnat on eth0 name services # what kube-proxy translated
-drop in udp from 192.0.2.1 source-port 53 on eth0 name echo # no answers from there
-reject out tcp port 25 on eth0 name smtp # no mail
-"""
-DEFAULTS = [{"direction": "in", "interface": "eth0"}]
-RULESET = {"rules": RULES, "defaults": DEFAULTS}
 # More text than a pipe holds.
 BIG = {"rules": "".join(f"accept in tcp port {port} name port-{port} # one of very many\n" for port in range(1, 1001))}
 # Somebody else's chains, as Calico and Docker have them, with what an unwary parser stumbles over.
@@ -69,37 +55,6 @@ def nodes(lab: Lab) -> Iterator[Lab]:
         lab.run("gateway", [f"{tool}-legacy-restore", "--noflush"], stdin=text)
     yield lab
     lab.reset()
-
-
-def dump(name: str) -> dict[str, Any]:
-    return task(name, "ansible.builtin.shell", {"cmd": SCRIPT}, changed_when=False)
-
-
-def shell(name: str, command: str) -> dict[str, Any]:
-    return task(name, "ansible.builtin.shell", {"cmd": command})
-
-
-def firewall(name: str, arguments: Mapping[str, Any], **keywords: Any) -> dict[str, Any]:
-    return task(name, "node_firewall", arguments, **keywords)
-
-
-def checked(name: str, arguments: Mapping[str, Any], **keywords: Any) -> dict[str, Any]:
-    return firewall(name, arguments, check_mode=True, diff=True, **keywords)
-
-
-def carry_out(lab: Lab, node: str, *tasks: dict[str, Any]) -> Run:
-    return run_playbook(lab, [play(node, tasks)])
-
-
-def dumped(run: Run, name: str) -> list[str]:
-    return parse(run.one(name).data["stdout"])
-
-
-def foretold(before: Result, done: Result) -> None:
-    """Check mode said exactly what the real run did."""
-    assert before.changed == done.changed
-    for key in ("before", "after", "commands", "backend", "notes"):
-        assert before.data[key] == done.data[key], key
 
 
 BACKENDS = {
@@ -373,73 +328,6 @@ def test_node_without_iptables(nodes: Lab) -> None:
     assert "Nothing was changed" in run.one("real").message
     assert not run.one("absent").changed
     assert dumped(run, "before") == dumped(run, "after")
-
-
-def test_lockout_is_refused_unless_allowed(nodes: Lab) -> None:
-    """B31. worker2's only interface is the one by which the task comes."""
-    controller = f"10.171.{nodes.lab_id}.1"
-    address = nodes.topology.node("worker2").ssh_address
-    door = Probe("tcp", address, 22)
-    run = carry_out(
-        nodes,
-        "worker2",
-        dump("before"),
-        checked("check", {"defaults": DEFAULTS}, ignore_errors=True),
-        firewall("real", {"defaults": DEFAULTS}, ignore_errors=True),
-        dump("after"),
-        checked("covered", {"rules": f"accept in tcp from {controller} port 22 name ssh # us", "defaults": DEFAULTS}),
-    ).succeeded()
-    for name in ("check", "real"):
-        found = run.one(name)
-        assert found.failed
-        assert f"rule default-in-eth0 would drop new SSH connections from {controller} on eth0 port 22" in found.message
-        assert f"Set iks_management_networks: [{controller}/32]" in found.message
-        assert "allow_lockout: true. Nothing was changed" in found.message
-    assert dumped(run, "before") == dumped(run, "after")
-    assert run.one("covered").changed
-
-    assert run_probes(nodes, "controller", [door])[0].result == "open"
-    assert run_module(nodes, "worker2", "node_firewall", {"defaults": DEFAULTS, "allow_lockout": True}).changed
-    try:
-        assert run_probes(nodes, "controller", [door])[0].result == "filtered", "the guard was right"
-    finally:
-        nodes.run("worker2", ["iptables", "-F", "IKS-INPUT"])
-        nodes.run("worker2", ["ip6tables", "-F", "IKS-INPUT"])
-    run_module(nodes, "worker2", "node_firewall", {"state": "absent"})
-
-
-def test_the_session_survives_the_beginning_of_connection_tracking(nodes: Lab) -> None:
-    """On a node without any rule the session that loads the first one is unknown to it; its answers look new.
-
-    The guard asks for a rule for them. The first part shows that without it the session hangs.
-    """
-    controller = f"10.171.{nodes.lab_id}.1"
-    node = "master"
-    nodes.reset(node)
-    nodes.run(node, ["sh", "-c", "apt-get -q -y install iptables >/dev/null"])
-    naive = "*filter\n-A OUTPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT\n-A OUTPUT -o eth1 -j DROP\nCOMMIT\n"
-    nodes.write(node, "/run/naive", naive)
-    load = [*ssh.command(nodes, node), "sleep 1; iptables-restore --noflush </run/naive; echo alive"]
-    with pytest.raises(subprocess.TimeoutExpired):
-        subprocess.run(load, capture_output=True, timeout=6, check=True)
-    nodes.run(node, ["iptables", "-F"])  # an answer that waits behind the rule would keep the node's network alive
-
-    nodes.reset(node)
-    inwards = f"accept in tcp from {controller} port 22 on eth1 name ssh # us"
-    answers = f"accept out tcp source-port 22 to {controller} on eth1 name ssh-answers # sessions older than tracking"
-    defaults = [{"direction": way, "interface": "eth1"} for way in ("in", "out")]
-    run = carry_out(
-        nodes,
-        node,
-        task("install", "ansible.builtin.apt", {"name": "iptables"}),
-        firewall("refused", {"rules": inwards, "defaults": defaults}, ignore_errors=True),
-        firewall("loaded", {"rules": f"{inwards}\n{answers}", "defaults": defaults}),
-        shell("still here", "true"),
-    ).succeeded()
-    assert f"rule default-out-eth1 would drop the answers of SSH to {controller}" in run.one("refused").message
-    assert run.one("loaded").changed
-    nodes.run(node, ["iptables", "-F"])
-    nodes.reset(node)
 
 
 def test_the_state_in_words_reads_every_backend(nodes: Lab) -> None:

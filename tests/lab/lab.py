@@ -114,11 +114,12 @@ class Lab:
 
     def reboot(self, node: str, *, timeout: float = 30) -> None:
         """Reboot as an administrator would; returns when SSH answers again."""
-        limit = timeout + (VM_PATIENCE if self.topology.node(node).virtual else 0)
+        virtual = self.topology.node(node).virtual
+        limit, step = (timeout + VM_PATIENCE, 1.0) if virtual else (timeout, 0.03)
         before = self.boot_id(node)
         ssh.end_masters(self.state.folder)  # a connection to a machine that is no more would only hang
         self.run(node, ["systemctl", "reboot"], check=False)
-        wait_until(lambda: self.boot_id(node) not in ("", before), limit, f"node {node} reboots")
+        wait_until(lambda: self.boot_id(node) not in ("", before), limit, f"node {node} reboots", step=step)
         self.wait_for_ssh([node], timeout=timeout)
         self.wait_booted([node])
 
@@ -216,7 +217,6 @@ def up(lab_id: int, *, names: Sequence[str] | None = None, suite: str = "bookwor
     wanted = _check_names(lab_id, names)
     image = image_for(Recipe(suite=suite))
     started = time.monotonic()
-    limits.raise_limit()
     with locked(lab_id):
         state = load(lab_id)
         if state is not None and not (state.ready and Path(netns_path(lab_id)).exists()):
@@ -230,6 +230,7 @@ def up(lab_id: int, *, names: Sequence[str] | None = None, suite: str = "bookwor
                 f"lab {lab_id} runs with suite {state.suite} and kube {state.kube}: end it first (down --id {lab_id})"
             )
         missing = [name for name in wanted if name not in state.nodes or nodes.leader(state, name) is None]
+        limits.check_room(len(missing))
         state = state.changed(nodes=[n.name for n in topology(lab_id).nodes if n.name in {*wanted, *state.nodes}])
         _start_nodes(state, missing)
         lab = Lab(lab_id)
@@ -288,7 +289,6 @@ def down(lab_id: int) -> bool:
         return False
     with locked(lab_id):
         _remove(lab_id)
-    limits.restore_limit()
     with contextlib.suppress(OSError):
         RUN.rmdir()  # only when no other lab is there
     return True

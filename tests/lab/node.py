@@ -18,7 +18,7 @@ from .nodefiles import NodeFile
 from .rootfs import Image
 from .state import LabState
 from .system import run, tool_path
-from .topology import Node
+from .topology import Node, topology
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,11 @@ def leader(state: LabState, name: str) -> int | None:
 def stop(state: LabState, name: str) -> None:
     """End the node at once, as if its power had failed; its overlay stays."""
     cgroup.end([group / name for group in groups(state)])
+    # A firewall that lets no answer out keeps the kernel waiting for it, and with it the dead node's network: its
+    # interfaces would be in the way of the next boot.
+    for nic in topology(state.lab_id).node(name).nics:
+        link = topology(state.lab_id).node(name).host_interface(nic)
+        run(["ip", "-n", f"iks{state.lab_id}", "link", "delete", link], check=False)
     note = paths(state, name).lock_note
     if note.exists():
         Path("/run/systemd/nspawn/locks", note.read_text(encoding="utf-8")).unlink(missing_ok=True)

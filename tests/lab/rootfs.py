@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from .recipe import Recipe
 from .system import LabError, remove_tree, require_root, require_tools, run, run_visibly, say
@@ -69,12 +70,19 @@ def image_for(recipe: Recipe) -> Image:
 @contextmanager
 def build_lock(path: Path) -> Iterator[None]:
     with open(path, "w", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another process builds this root file system: waiting for it ({path})")
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        started = time.monotonic()
+        while not _try_lock(handle):
+            say(f"another process builds this root file system: waiting for it, {time.monotonic() - started:.0f} s")
+            time.sleep(5)
         yield
+
+
+def _try_lock(handle: TextIO) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _build(recipe: Recipe, image: Image) -> None:

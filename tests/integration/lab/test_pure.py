@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import dhcp, kube, kube_iptables, kube_nft
+from tests.lab import dhcp, kube, kube_iptables, kube_nft, limits
 from tests.lab.cgroup import own_groups
 from tests.lab.echo import greeting, original_destination
 from tests.lab.probe import Outcome, Probe
@@ -32,6 +32,16 @@ def test_the_agreed_addresses() -> None:
     assert seen["internet", "eth0"] == ("203.0.113.1/24", "2001:db8:113::1/64")
     assert seen["onprem", "eth0"] == ("192.168.77.10/24", "fd00:77::10/64")
     assert len(lab.node("worker2").nics) == 1
+
+
+def test_a_lab_that_could_not_boot_is_refused_beforehand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    setting = tmp_path / "max_user_instances"
+    monkeypatch.setattr(limits, "SETTING", setting)
+    monkeypatch.setattr(limits, "existing_ids", list)
+    setting.write_text("128\n")
+    limits.check_room(18)
+    with pytest.raises(LabError, match="max_user_instances = 128 leaves no room for 19 more: end a lab"):
+        limits.check_room(19)
 
 
 def test_two_labs_share_no_private_address() -> None:

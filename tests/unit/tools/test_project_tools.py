@@ -111,7 +111,8 @@ def test_a_skip_that_nobody_named_fails_the_run(tmp_path: Path) -> None:
     def run(expected: str) -> subprocess.CompletedProcess[str]:
         (tests / "expected_skips.txt").write_text(expected, encoding="utf-8")
         command = ["python", "-m", "pytest", "-p", "no:cacheprovider", str(tests)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
+        environ = {name: value for name, value in os.environ.items() if name != "IKS_TEST_RECORD"}
+        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, encoding="utf-8", check=False)
 
     surprised = run(named)
     assert surprised.returncode == 1

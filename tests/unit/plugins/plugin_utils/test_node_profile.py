@@ -208,6 +208,9 @@ def test_addresses_of_the_cluster() -> None:
     assert public_addresses(hostvars, ["a", "b"]) == ["203.0.113.11", "2001:db8::11", "192.0.2.9"]
     with pytest.raises(HardeningError, match="c: its addresses are not known in this run .* set iks_public_address"):
         public_addresses(hostvars, ["a", "c"])
+    wrong = {"a": {"iks_node": INFO, "iks_public_interface": "eth7"}}
+    with pytest.raises(HardeningError, match="a: iks_public_interface: 'eth7' is not one of .*eth0, eth1"):
+        public_addresses(wrong, ["a"])
 
 
 PEER = {"source": "192.0.2.9", "source_port": 50000, "destination": "203.0.113.11", "port": 22}
