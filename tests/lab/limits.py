@@ -25,6 +25,6 @@ def check_room(new: int) -> None:
     allowed = int(SETTING.read_text(encoding="ascii"))
     if (running + new) * A_NODE + SPARE > allowed:
         raise LabError(
-            f"{running} nodes run already, and fs.inotify.max_user_instances = {allowed} leaves no room for {new} more: "
+            f"{running} nodes run already, and fs.inotify.max_user_instances = {allowed} leaves no room for {new}: "
             "end a lab (python -m tests.lab down --id N), or raise the setting"
         )

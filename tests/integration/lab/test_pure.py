@@ -40,7 +40,7 @@ def test_a_lab_that_could_not_boot_is_refused_beforehand(monkeypatch: pytest.Mon
     monkeypatch.setattr(limits, "existing_ids", list)
     setting.write_text("128\n")
     limits.check_room(18)
-    with pytest.raises(LabError, match="max_user_instances = 128 leaves no room for 19 more: end a lab"):
+    with pytest.raises(LabError, match="max_user_instances = 128 leaves no room for 19: end a lab"):
         limits.check_room(19)
 
 
