@@ -13,8 +13,8 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import connection_loader
 
 MODULE = "iks.hardening.node_firewall"
-# Connections that cross the network; any other proves nothing about its filter.
-NETWORK = ("ssh", "paramiko_ssh", "smart")
+# Connections that cross the network and can be made anew (paramiko keeps its own and would hand it out again).
+NETWORK = ("ssh", "smart")
 DEFAULT_TIMEOUT = 30
 # A multiplexed connection would come through whatever the new rules say.
 _SINGLE = "-o ControlMaster=no -o ControlPath=none"
@@ -26,8 +26,9 @@ def load_ruleset(action: ActionBase, arguments: dict[str, Any], task_vars: dict[
     changes = arguments.get("state", "present") in ("present", "absent")
     if changes and transport not in NETWORK and str(arguments.get("confirm_timeout", DEFAULT_TIMEOUT)) != "0":
         raise AnsibleActionFail(
-            f"confirm_timeout: a {transport} connection does not cross the network, so it cannot confirm that the node "
-            "stays reachable; give confirm_timeout: 0 to load the rules unconfirmed. Nothing was changed"
+            f"confirm_timeout: a {transport} connection cannot prove that the node stays reachable, as a new ssh connection "
+            "does; give confirm_timeout: 0 (iks_confirm_timeout in the roles) to load the rules unconfirmed. "
+            "Nothing was changed"
         )
     began = time.monotonic()
     result = action._execute_module(MODULE, module_args={**arguments, "_phase": "trial"}, task_vars=task_vars)
