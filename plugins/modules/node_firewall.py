@@ -64,6 +64,12 @@ options:
         needs it.
     type: int
     default: 30
+  phase:
+    description:
+      - Which half of a confirmed commit this is. The action plugin of the module sets it; leave it alone.
+    type: str
+    choices: [trial, confirm]
+    default: trial
   allow_lockout:
     description: Load the ruleset although it denies new SSH connections from where this task came.
     type: bool
@@ -177,8 +183,7 @@ ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent", "rendered", "gathered"], "default": "present"},
     "allow_lockout": {"type": "bool", "default": False},
     "confirm_timeout": {"type": "int", "default": 30},
-    # Between the action plugin and this module: trial, or confirm.
-    "_phase": {"type": "str", "choices": ["trial", "confirm"], "default": "trial"},
+    "phase": {"type": "str", "choices": ["trial", "confirm"], "default": "trial"},
 }
 
 
@@ -226,7 +231,7 @@ def run(module: AnsibleModule) -> Dict[str, object]:
     else:
         check_interfaces(ruleset)
         want = _wanted(have, ruleset)
-    if params["_phase"] == "confirm":
+    if params["phase"] == "confirm":
         confirm(command, backend, means, raw, have, want)
         return {"changed": True, "confirmed": True}
     cut = check_lockout(ruleset, command) if state == "present" else ""

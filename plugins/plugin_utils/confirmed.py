@@ -27,17 +27,17 @@ def load_ruleset(action: ActionBase, arguments: dict[str, Any], task_vars: dict[
     if changes and transport not in NETWORK and str(arguments.get("confirm_timeout", DEFAULT_TIMEOUT)) != "0":
         raise AnsibleActionFail(
             f"confirm_timeout: a {transport} connection cannot prove that the node stays reachable, as a new ssh "
-            "connection does; give confirm_timeout: 0 (iks_confirm_timeout in the roles) to load the rules unconfirmed. "
+            "connection does; give confirm_timeout: 0 (iks_confirm_timeout in the roles) to load them unconfirmed. "
             "Nothing was changed"
         )
     began = time.monotonic()
-    result = action._execute_module(MODULE, module_args={**arguments, "_phase": "trial"}, task_vars=task_vars)
+    result = action._execute_module(MODULE, module_args={**arguments, "phase": "trial"}, task_vars=task_vars)
     trial = result.get("trial")
     if not trial or result.get("failed"):
         return result
     seconds = int(trial["seconds"])
     try:
-        answer = _over_new_connection(action, {**arguments, "_phase": "confirm"}, task_vars, seconds)
+        answer = _over_new_connection(action, {**arguments, "phase": "confirm"}, task_vars, seconds)
         if answer.get("confirmed"):
             return {**result, "confirmed": True}
         problem = str(answer.get("msg", "the node gave no answer"))
