@@ -41,7 +41,8 @@ def test_lockout_is_refused_unless_allowed(lab: Lab) -> None:
     assert run.one("covered").changed
 
     assert run_probes(lab, "controller", [door])[0].result == "open"
-    assert run_module(lab, "worker2", "node_firewall", {"defaults": DEFAULTS, "allow_lockout": True}).changed
+    unconfirmed = {"defaults": DEFAULTS, "allow_lockout": True, "confirm_timeout": 0}
+    assert run_module(lab, "worker2", "node_firewall", unconfirmed).changed
     try:
         assert run_probes(lab, "controller", [door])[0].result == "filtered", "the guard was right"
     finally:
