@@ -190,6 +190,8 @@ def _incoming(lab: Topology) -> Iterator[Claim]:
         [Probe("tcp", "203.0.113.10", 22), Probe("tcp", "203.0.113.3", 22)],
     )
     yield _claim("internet", "gateway: pings", "open", [Probe("icmp", "203.0.113.3")])
+    anywhere = [Probe("tcp", "198.51.100.7", 443), Probe("tcp", "2001:db8:cafe::1", 443)]
+    yield _claim("worker1/pod", "a pod's own traffic is Calico's matter: untouched", "open", anywhere)
     private = _private(lab, "worker1")
     yield _claim(
         "controller",
