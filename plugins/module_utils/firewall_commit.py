@@ -10,10 +10,12 @@ former rules once more and take the leftovers away. A node that can do neither r
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
+import time
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, Iterator, List, Mapping, Optional
 
 from .errors import NodeError
 from .firewall_plan import OwnState, is_same, restore_text
@@ -21,6 +23,7 @@ from .firewall_shell import LOCK_WAIT, Backend, Run, apply_states, checked, find
 from .firewall_trial import GATES, TIMEOUTS, arming_text, open_gates, trial_state
 
 STATE_FOLDER = "/var/lib/iks-hardening"
+LOCK_FILE = "/run/iks-firewall.lock"
 UNIT = "iks-firewall-undo"
 SETS = "sets"
 # The timer comes after the gate has closed on its own.
@@ -38,6 +41,33 @@ class Means:
     def of_node(cls) -> Means:
         """Looked up on the node."""
         return cls(find_program("ipset"), os.path.isdir("/run/systemd/system"))
+
+
+@contextlib.contextmanager
+def exclusive(path: str = LOCK_FILE, patience: float = 20.0) -> Iterator[None]:
+    """One task at a time from reading to loading; two controllers would plan against each other's half.
+
+    Raises NodeError when another task holds the lock for longer than `patience` seconds.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise NodeError(f"{path}: cannot be opened: {error.strerror}; nothing was changed") from None
+    try:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise NodeError(
+                        f"another task has been changing the node's firewall for {patience:.0f} s"
+                    ) from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def check_timeout(seconds: int) -> int:

@@ -153,6 +153,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit impo
     begin,
     check_timeout,
     confirm,
+    exclusive,
     seconds_left,
 )
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_guard import check_interfaces, check_lockout
@@ -206,6 +207,16 @@ def run(module: AnsibleModule) -> Dict[str, object]:
         return _result(Backend(None, ""), empty, _wanted(empty, ruleset), [], False)
     if os.geteuid() != 0:
         raise NodeError("the node's firewall needs root: run the task with become: true")
+    if module.check_mode or state == "gathered":
+        return _on_node(module, ruleset)
+    with exclusive():
+        return _on_node(module, ruleset)
+
+
+def _on_node(module: AnsibleModule, ruleset: Ruleset) -> Dict[str, object]:
+    """Read, plan, and load or confirm."""
+    params = module.params
+    state, name = params["state"], ruleset.name
 
     def command(argv: List[str], stdin: str) -> Tuple[int, str, str]:
         # A program that ends before it has read its input must not end the module: what was loaded has to be undone.

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,19 @@ def test_F23_a_second_controller_gets_a_clean_error(former: list[str], node: Lab
     node.run(NODE, [tool, "-X", "IKS~INPUT"])
     node.run(NODE, ["ipset", "destroy", "iks-gate4"])
     assert node_state(node, NODE) == saved
+
+
+def test_F23_two_controllers_at_once(former: list[str], node: Lab) -> None:
+    """One wins; the other loads after it or is told that rules are on trial. Nothing is mixed."""
+    wanted = [arguments(f"{KEEPS_SSH}\naccept in tcp port {port} on eth0 name web # x") for port in (80, 81)]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda more: run_module(node, NODE, "node_firewall", more), wanted))
+    winners = [result for result in results if not result.failed]
+    assert winners
+    assert all("other rules are on trial" in result.message for result in results if result.failed)
+    held = run_module(node, NODE, "node_firewall", {"state": "gathered"}).data["after"]
+    assert held in [result.data["after"] for result in winners]
+    assert run_module(node, NODE, "node_firewall", arguments(KEEPS_SSH)).changed
 
 
 def test_F25_a_state_folder_of_somebody_else(former: list[str], node: Lab) -> None:

@@ -56,3 +56,12 @@ def test_F25_a_folder_that_others_prepared_is_refused(tmp_path: Path) -> None:
 def test_F20_a_file_that_cannot_be_written_stops_the_trial(tmp_path: Path) -> None:
     with pytest.raises(NodeError, match="cannot be written: .*; nothing was changed"):
         firewall_commit._write(str(tmp_path / "missing" / "undo"), "text")
+
+
+def test_F23_one_task_at_a_time(tmp_path: Path) -> None:
+    lock = str(tmp_path / "lock")
+    busy = pytest.raises(NodeError, match="another task has been changing the node's firewall for 0 s")
+    with firewall_commit.exclusive(lock), busy, firewall_commit.exclusive(lock, patience=0.0):
+        pytest.fail("two tasks hold the lock")
+    with firewall_commit.exclusive(lock, patience=0.0):
+        pass
