@@ -54,10 +54,13 @@ def measure(bed: Bed, rounds: int) -> list[Bench]:
     lines = "\n".join(_line(number) for number in range(RULES))
     empty = bed.write("empty")
     noop = bed.write("no-op", {"ansible.builtin.ping": {}})
-    load = {"iks.hardening.node_firewall": {"name": "bench", "rules": "{{ rules }}"}}
-    ours = bed.write("ours-first", load, variables={"rules": lines})
-    again = bed.write("ours-unchanged", load, variables={"rules": lines})
-    remove = bed.write("remove", {"iks.hardening.node_firewall": {"name": "bench", "state": "absent"}})
+    load = {"iks.hardening.node_firewall": {"name": "bench", "rules": "{{ rules }}", "confirm_timeout": "{{ wait }}"}}
+    ours = bed.write("ours-first", load, variables={"rules": lines, "wait": 0})
+    confirmed = bed.write("ours-confirmed", load, variables={"rules": lines, "wait": 30})
+    again = bed.write("ours-unchanged", load, variables={"rules": lines, "wait": 30})
+    remove = bed.write(
+        "remove", {"iks.hardening.node_firewall": {"name": "bench", "state": "absent", "confirm_timeout": 0}}
+    )
     loop = bed.write("builtin-loop", _loop(), variables={"count": LOOPED})
     bed.run(noop, timed=False)
     for number in range(rounds):
@@ -67,18 +70,33 @@ def measure(bed: Bed, rounds: int) -> list[Bench]:
         bed.run(ours, expect_changed=1)
         bed.run(again, expect_changed=0)
         bed.run(remove, timed=False, expect_changed=1)
+        bed.run(confirmed, expect_changed=1)
+        bed.run(remove, timed=False, expect_changed=1)
     print(f"  ansible.builtin.iptables, {LOOPED} rules in a loop", flush=True)
     bed.run(loop, expect_changed=1)
     return _ratios(bed)
 
 
 def _ratios(bed: Bed) -> list[Bench]:
-    empty, noop, first, unchanged = (bed.median(name) for name in ("empty", "no-op", "ours-first", "ours-unchanged"))
+    names = ("empty", "no-op", "ours-first", "ours-unchanged", "ours-confirmed")
+    empty, noop, first, unchanged, confirmed = map(bed.median, names)
     looped = (bed.median("builtin-loop") - empty) * RULES / LOOPED
     return [
         Bench("node_firewall_1000_first_vs_noop", first / noop, "<=", 1.5, {"first": first, "no-op": noop}),
         Bench(
-            "node_firewall_1000_unchanged_vs_noop", unchanged / noop, "<=", 1.3, {"unchanged": unchanged, "no-op": noop}
+            "node_firewall_1000_unchanged_vs_noop",
+            unchanged / noop,
+            "<=",
+            1.3,
+            {"unchanged": unchanged, "no-op": noop},
+        ),
+        # A confirmation adds one new connection and one module start: what a no-op play adds to an empty one.
+        Bench(
+            "node_firewall_1000_confirmation_vs_connection_and_task",
+            (confirmed - first) / (noop - empty),
+            "<=",
+            2,
+            {"confirmed": confirmed, "first": first, "no-op": noop, "empty": empty},
         ),
         Bench(
             "node_firewall_1000_vs_builtin_loop",
