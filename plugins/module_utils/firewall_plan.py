@@ -27,8 +27,6 @@ TRIAL_PREFIX = "IKS~"
 TABLE = "filter"
 HOOKS = {"in": "INPUT", "out": "OUTPUT", "forward": "FORWARD"}
 _NOTE = re.compile(r"iks\.hardening ruleset ([a-z][a-z0-9-]*), priority ([0-9]+)(, default verdict)?", re.ASCII)
-# What chains are measured against before ours: kube-proxy's and Felix's jumps keep their place.
-_NEIGHBOURS = ("KUBE-", "cali-")
 
 
 @dataclass(frozen=True)

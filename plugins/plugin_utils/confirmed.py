@@ -27,7 +27,7 @@ def load_ruleset(action: ActionBase, arguments: dict[str, Any], task_vars: dict[
     if changes and transport not in NETWORK and str(arguments.get("confirm_timeout", DEFAULT_TIMEOUT)) != "0":
         raise AnsibleActionFail(
             f"confirm_timeout: a {transport} connection cannot prove that the node stays reachable, as a new ssh "
-            "connection does; give confirm_timeout: 0 (iks_confirm_timeout in the roles) to load them unconfirmed. "
+            "connection does; give confirm_timeout: 0 (iks_confirm_timeout in the roles) to load the rules at once. "
             "Nothing was changed"
         )
     began = time.monotonic()
