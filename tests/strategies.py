@@ -9,7 +9,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import ACTIONS, Rule, rule_from_dict
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import (
+    ACTIONS,
+    LOG_CHARS,
+    PER,
+    UNITS,
+    Rule,
+    rule_from_dict,
+)
 
 _TEXT = st.text(alphabet="abc XYZ-_.,:;#'()%$&*+/<>=?@[]^{}|~0189äß", min_size=1, max_size=60).filter(str.strip)
 _PORTS = st.lists(
@@ -62,4 +69,12 @@ def rules(draw: Any, name: str = "rule") -> Rule:
         data["out_interface"] = draw(_INTERFACES)
     if draw(st.booleans()):
         data["states"] = draw(_STATES)
+    if draw(st.booleans()):
+        data["rate"] = f"{draw(st.integers(1, 1000))}/{draw(st.sampled_from(UNITS))}"
+        data["burst"] = draw(st.integers(1, 1000))
+        data["per"] = draw(st.sampled_from(PER))
+    if protocol == "tcp" and draw(st.booleans()):
+        data["connections"] = draw(st.integers(1, 65535))
+    if draw(st.booleans()):
+        data["log"] = draw(st.sampled_from(["iks-drop-in:", "x", "a" * LOG_CHARS]))
     return rule_from_dict(data)

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Confirmed commit on the node: begin a trial, confirm it, and the timer that cleans up behind it.
 
-First line: a gate in the kernel, which needs no process (firewall_trial.py). Second line: systemd timers that load the
-former rules once more and take the leftovers away. A node that can do neither refuses.
+First line: a gate in the kernel, which needs no process (firewall_trial.py). Second line: a systemd timer that loads
+the former rules once more and takes the leftovers away. A node that can do neither refuses. Rules are saved for boot
+(firewall_saved.py) only after the confirmation.
 """
 
 from __future__ import annotations
@@ -12,20 +13,31 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import stat
+import shlex
 import time
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Mapping, Optional
+from typing import Dict, Iterator, Mapping, Optional
 
 from .errors import NodeError
-from .firewall_plan import OwnState, is_same, restore_text
-from .firewall_shell import LOCK_WAIT, Backend, Run, apply_states, checked, find_program
-from .firewall_trial import GATES, TIMEOUTS, arming_text, open_gates, trial_state
+from .firewall_plan import restore_text
+from .firewall_saved import prepare_folder
+from .firewall_shell import LOCK_WAIT, Backend, Run, apply_states, checked, collect_sets, find_program
+from .firewall_state import OwnState, is_same
+from .firewall_trial import (
+    GATE,
+    TIMEOUTS,
+    arming_text,
+    gate_seconds,
+    gate_sets,
+    opening_text,
+    trial_state,
+)
 
-STATE_FOLDER = "/var/lib/iks-hardening"
 LOCK_FILE = "/run/iks-firewall.lock"
+# Of this boot only: after a reboot there is nothing to undo.
+UNDO_FOLDER = "/run/iks-hardening"
+UNDO_SCRIPT = f"{UNDO_FOLDER}/undo.sh"
 UNIT = "iks-firewall-undo"
-SETS = "sets"
 # The timer comes after the gate has closed on its own.
 TIMER_AFTER = 2
 
@@ -95,20 +107,30 @@ def begin(
             "a trial needs ipset or systemd, and the node has neither; "
             "install ipset, or give confirm_timeout: 0 to go without"
         )
-    if means.ipset is None:
-        trial: Dict[str, OwnState] = dict(want)
-    else:
-        trial = {family: trial_state(have[family], want[family], family) for family in want}
+    trial = _trial(means, have, want)
     if means.systemd:
-        _start_timers(run, backend, means, trial, have, seconds + TIMER_AFTER)
+        _start_timer(run, backend, means, trial, have, seconds + TIMER_AFTER)
     try:
         if means.ipset is not None:
-            checked(run, [means.ipset, "restore"], arming_text(tuple(want), seconds), "nothing was changed")
-        apply_states(run, backend, raw, trial)
+            _leftovers_away(run, backend, raw, have)
+            checked(run, [means.ipset, "restore"], arming_text(seconds), "nothing was changed")
+        apply_states(run, backend, have if means.ipset else raw, trial)
     except NodeError:
         end(run, means)
         raise
     return "by the kernel" if means.ipset else "by a systemd timer"
+
+
+def _leftovers_away(run: Run, backend: Backend, raw: Mapping[str, OwnState], have: Mapping[str, OwnState]) -> None:
+    """Chains of an ended trial stand behind the very gate that is about to be opened: they go first."""
+    if any(restore_text(raw[family], have[family]) for family in have):
+        apply_states(run, backend, raw, have)
+
+
+def _trial(means: Means, have: Mapping[str, OwnState], want: Mapping[str, OwnState]) -> Dict[str, OwnState]:
+    if means.ipset is None:
+        return dict(want)
+    return {family: trial_state(have[family], want[family]) for family in want}
 
 
 def confirm(
@@ -120,50 +142,73 @@ def confirm(
     want: Mapping[str, OwnState],
 ) -> None:
     """Make the rules on trial the rules. Raises NodeError when the trial has ended or is not this one."""
-    if means.ipset is not None:
-        gates = open_gates(checked(run, [means.ipset, "save"], "", "nothing was changed"))
-        late = [family for family in want if family not in gates]
-        if late:
-            raise NodeError(f"the time for the confirmation is over ({', '.join(late)}): the former rules are back")
-        trial = {family: trial_state(have[family], want[family], family) for family in want}
-        for family, state in trial.items():
-            if not is_same(raw[family], state):
-                raise NodeError(
-                    f"the {family} rules on trial are not those of this task; "
-                    "they are not confirmed, and end by themselves"
-                )
-        _stop_timers(run, means)
-        apply_states(run, backend, raw, want)
-    else:
+    over = "the time for the confirmation is over: the former rules are back"
+    if means.ipset is None:
         for family, state in want.items():
             if not is_same(raw[family], state):
-                raise NodeError(f"the time for the confirmation is over ({family}): the former rules are back")
+                raise NodeError(over)
+        end(run, means)
+        return
+    trial = _trial(means, have, want)
+    for family, state in trial.items():
+        if not is_same(raw[family], state):
+            raise NodeError(
+                f"the {family} rules on trial are not those of this task; they are not confirmed, and end by themselves"
+            )
+    _stop_timer(run, means)
+    # Looked at last: what comes after is one step.
+    if gate_seconds(run([means.ipset, "save", GATE], "")[1]) == 0:
+        raise NodeError(over)
+    checked(run, [means.ipset, "restore"], opening_text(), "nothing was changed")
+    settle(run, backend, means, raw, want)
+
+
+def settle(run: Run, backend: Backend, means: Means, raw: Mapping[str, OwnState], want: Mapping[str, OwnState]) -> None:
+    """Give confirmed rules the chains of their final names, and take the gate away."""
+    apply_states(run, backend, raw, want)
     end(run, means)
+    collect_sets(run, want)
 
 
 def end(run: Run, means: Means) -> None:
-    """Take timers, gates and undo files away; what is not there is no error."""
-    _stop_timers(run, means)
+    """Take timer, gate and undo files away; what is not there is no error."""
+    _stop_timer(run, means)
     if means.ipset is not None:
-        for gate in GATES.values():
-            run([means.ipset, "destroy", gate], "")
-    for what in (*GATES, SETS):
+        for name in gate_sets():
+            run([means.ipset, "destroy", name], "")
+    for path in (UNDO_SCRIPT, *(_undo_file(family) for family in ("ipv4", "ipv6"))):
         with contextlib.suppress(OSError):
-            os.unlink(_undo_file(what))
+            os.unlink(path)
 
 
 def seconds_left(run: Run, means: Means) -> int:
     """How long another task's trial still lives; 0 when none does."""
-    if means.ipset is None:
-        return 0
-    return max(open_gates(run([means.ipset, "save"], "")[1]).values(), default=0)
+    if means.ipset is not None:
+        return gate_seconds(run([means.ipset, "save", GATE], "")[1]) or 0
+    # Without sets the timer is the trial.
+    if means.systemd and run(["systemctl", "is-active", "--quiet", f"{UNIT}.timer"], "")[0] == 0:
+        return max(1, int(_deadline() - time.clock_gettime(time.CLOCK_BOOTTIME)))
+    return 0
 
 
-def _undo_file(what: str) -> str:
-    return f"{STATE_FOLDER}/undo-{what}.rules"
+def _deadline() -> float:
+    try:
+        with open(UNDO_SCRIPT, encoding="utf-8") as script:
+            return float(script.readlines()[1].split()[-1])
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
-def _start_timers(
+def is_confirmed(run: Run, means: Means) -> bool:
+    """Whether the gate stays open: a trial was confirmed, and what followed was cut off."""
+    return means.ipset is not None and gate_seconds(run([means.ipset, "save", GATE], "")[1]) is None
+
+
+def _undo_file(family: str) -> str:
+    return f"{UNDO_FOLDER}/undo-{family}.rules"
+
+
+def _start_timer(
     run: Run,
     backend: Backend,
     means: Means,
@@ -171,61 +216,52 @@ def _start_timers(
     have: Mapping[str, OwnState],
     seconds: int,
 ) -> None:
-    """One transient timer a family, whose service is the restore itself, and one that destroys the sets after them."""
-    prepare_folder(STATE_FOLDER)
-    for family in trial:
-        text = restore_text(trial[family], have[family])
-        if text:
-            restore = [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush", _undo_file(family)]
-            _start_timer(run, family, text, restore, seconds)
-    if means.ipset is not None:
-        text = "".join(f"destroy {GATES[family]}\n" for family in trial)
-        _start_timer(run, SETS, text, [means.ipset, "-file", _undo_file(SETS), "restore"], seconds + 1)
-
-
-def _start_timer(run: Run, what: str, text: str, command: List[str], seconds: int) -> None:
+    """One transient timer; its service loads the former rules of both families and destroys the gate."""
     systemd_run = find_program("systemd-run")
     if systemd_run is None:
         raise NodeError("systemd runs, but systemd-run is not installed; nothing was changed")
-    _write(_undo_file(what), text)
-    unit = f"{UNIT}-{what}"
-    run(["systemctl", "stop", f"{unit}.timer"], "")
-    run(["systemctl", "reset-failed", f"{unit}.service"], "")
-    timer = ["--quiet", "--collect", f"--unit={unit}", f"--on-active={seconds}", "--timer-property=AccuracySec=100ms"]
-    checked(run, [systemd_run, *timer, *command], "", "nothing was changed")
+    prepare_folder(UNDO_FOLDER)
+    deadline = time.clock_gettime(time.CLOCK_BOOTTIME) + seconds
+    script = [
+        "# Written by iks.hardening: the former rules, for the case that the new ones are not confirmed.",
+        f"# Until {deadline:.0f}",
+        f"cd {UNDO_FOLDER} || exit 1",
+        f"exec 9>{LOCK_FILE} && flock 9",
+    ]
+    if means.ipset is not None:
+        # Entries in it, or none such: the trial was confirmed, or has been cleaned up.
+        script += [
+            f"{means.ipset} list -terse {GATE} >/dev/null 2>&1 || exit 0",
+            f"if {means.ipset} save {GATE} | grep -q '^add'; then exit 0; fi",
+        ]
+    for family, state in trial.items():
+        text = restore_text(state, have[family])
+        if text:
+            restore = [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush"]
+            path = _undo_file(family)
+            _write_here(path, text)
+            script.append(f"if [ -e {path} ]; then {shlex.join(restore)} <{path}; fi")
+    if means.ipset is not None:
+        script += [f"{means.ipset} destroy {name}" for name in gate_sets()]
+    _write_here(UNDO_SCRIPT, "\n".join(["#!/bin/sh", *script[1:2], script[0], *script[2:], ""]))
+    run(["systemctl", "stop", f"{UNIT}.timer"], "")
+    run(["systemctl", "reset-failed", f"{UNIT}.service"], "")
+    timer = ["--quiet", "--collect", f"--unit={UNIT}", f"--on-active={seconds}", "--timer-property=AccuracySec=100ms"]
+    checked(run, [systemd_run, *timer, "/bin/sh", UNDO_SCRIPT], "", "nothing was changed")
 
 
-def _stop_timers(run: Run, means: Means) -> None:
+def _stop_timer(run: Run, means: Means) -> None:
     if means.systemd:
-        run(["systemctl", "stop", *(f"{UNIT}-{what}.timer" for what in (*GATES, SETS))], "")
+        run(["systemctl", "stop", f"{UNIT}.timer"], "")
 
 
-def prepare_folder(folder: str) -> None:
-    """A directory that only root can read and that nobody else prepared. Raises NodeError."""
+def _write_here(path: str, text: str) -> None:
+    """A file below /run, which no power loss outlives; 0600, in a folder that is root's."""
     try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise NodeError(f"{folder}: cannot be made: {error.strerror}; nothing was changed") from None
-    found = os.lstat(folder)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022:
-        raise NodeError(
-            f"{folder}: not a directory that root owns and nobody else can write "
-            f"(owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}); nothing was changed. "
-            "Remove it, or correct it"
-        )
-
-
-def _write(path: str, text: str) -> None:
-    """The whole file or the former one, 0600."""
-    temporary = f"{path}.new"
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
     except OSError as error:
         raise NodeError(f"{path}: cannot be written: {error.strerror}; nothing was changed") from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from typing import Dict, Iterable, List
+from typing import Any, Dict, Iterable, List, Optional
 
 from .errors import TrafficError, choices
 from .node_facts import Run, interfaces, ssh_peer
@@ -39,8 +39,13 @@ def check_interfaces_among(ruleset: Ruleset, present: Iterable[str]) -> None:
 
 def check_lockout(ruleset: Ruleset, run: Run) -> str:
     """Why the ruleset would cut off where this connection came from, or an empty string."""
-    peer = ssh_peer(dict(os.environ), os.getppid())
+    peer = present_peer()
     return locked_out(ruleset, peer, interfaces(run)) if peer else ""
+
+
+def present_peer() -> Optional[Dict[str, Any]]:
+    """Where the present SSH session comes from, learnt before any escalation; None when there is none."""
+    return ssh_peer(dict(os.environ), os.getppid())
 
 
 def locked_out(ruleset: Ruleset, peer: Dict[str, object], links: Dict[str, List[str]]) -> str:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the iks.hardening collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The only place that runs iptables commands: find the backend, read, test, apply, undo.
+"""The only place that runs iptables and ipset to change rules: read, test, apply, undo.
 
 Every function takes `run`, a callable `(argv, stdin) -> (status, stdout, stderr)`, so that it works under a module, in
 a test and in a benchmark alike.
@@ -10,18 +10,20 @@ a test and in a benchmark alike.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from dataclasses import dataclass, replace
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from .errors import NodeError
-from .firewall_plan import OwnState, is_same, read_state, restore_text
-from .iptables_text import first_difference, read_table
+from .firewall_plan import first_difference, restore_text
+from .firewall_state import HOOKS_OF, OwnState, is_same, read_state
+from .intrusion import HELD, held_text
+from .iptables_text import read_table
+from .peer_sets import changed_sets, is_peer_set, read_members, set_text
 from .traffic import FAMILIES, IPV4, IPV6
 
 Run = Callable[[List[str], str], Tuple[int, str, str]]
 PROGRAMS = {IPV4: "iptables", IPV6: "ip6tables"}
 NAMES_FILES = {IPV4: "/proc/net/ip_tables_names", IPV6: "/proc/net/ip6_tables_names"}
-BACKENDS = ("nft", "legacy")
 # Seconds to wait for another writer's lock before giving up.
 LOCK_WAIT = "10"
 _PATH = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin")
@@ -58,48 +60,8 @@ def families_in_kernel() -> Tuple[str, ...]:
     return FAMILIES if os.path.exists("/proc/net/if_inet6") else (IPV4,)
 
 
-def detect_backend(run: Run) -> Backend:
-    """The backend that holds rules already, else the distribution's default. Creates no table.
-
-    Listing a legacy table creates it, so those are looked at only when the kernel says that they exist.
-    Rules in both: NodeError that names both.
-    """
-    holders = {backend: _holds_rules(run, backend) for backend in BACKENDS}
-    if all(holders.values()):
-        raise NodeError(
-            f"iptables rules stand in both backends: nft holds {holders['nft']}, legacy holds {holders['legacy']}. "
-            "Packets pass both, so no ruleset can be trusted; move the rules of one to the other. Nothing was changed"
-        )
-    for backend, holder in holders.items():
-        if holder:
-            return Backend(backend, f"holds {holder}")
-    default = find_program("iptables")
-    if default is None:
-        return Backend(None, "iptables is not installed")
-    status, output, _error = run([default, "--version"], "")
-    name = "legacy" if status == 0 and "nf_tables" not in output else "nft"
-    return Backend(name, "the distribution's default, as no rule exists yet")
-
-
-def _holds_rules(run: Run, backend: str) -> str:
-    """The first chain with rules that a backend holds, in words; empty when it holds none."""
-    for family in FAMILIES:
-        program = find_program(f"{PROGRAMS[family]}-{backend}-save")
-        if program is None:
-            continue
-        for table in _tables(family) if backend == "legacy" else ("",):
-            status, output, _error = run([program, *(["-t", table] if table else [])], "")
-            if status != 0:
-                continue
-            for name in [table] if table else ("filter", "nat", "mangle", "raw"):
-                chains = read_table(output, name)
-                chain = next((chain for chain, specs in chains.items() if specs), "")
-                if chain:
-                    return f"chain {chain} of the {family} {name} table"
-    return ""
-
-
-def _tables(family: str) -> List[str]:
+def tables_in_kernel(family: str) -> List[str]:
+    """The legacy tables that exist; listing one that does not would create it."""
     try:
         with open(NAMES_FILES[family], encoding="ascii") as names:
             return names.read().split()
@@ -108,23 +70,36 @@ def _tables(family: str) -> List[str]:
 
 
 def read_states(run: Run, backend: Backend) -> Dict[str, OwnState]:
-    """Our present rules of every family in the kernel; empty states where iptables is not installed."""
+    """Our present rules of every family in the kernel, with their sets; none where iptables is not installed."""
     families = families_in_kernel()
     if backend.name is None:
         return {family: OwnState() for family in families}
     states = {}
     for family in families:
-        argv = [*backend.command(family, "save"), "-t", "filter"]
-        if backend.name == "legacy" and "filter" not in _tables(family):
-            states[family] = OwnState()
-            continue
-        states[family] = read_state(checked(run, argv, "", "nothing was changed"))
+        text = "".join(
+            checked(run, [*backend.command(family, "save"), "-t", table], "", "nothing was changed")
+            for table in HOOKS_OF
+            if backend.name != "legacy" or table in tables_in_kernel(family)
+        )
+        state = read_state(text)
+        states[family] = replace(state, sets=read_sets(run, state.sets_referred_to()))
     return states
+
+
+def read_sets(run: Run, names: Iterable[str]) -> Dict[str, Tuple[str, ...]]:
+    """The members of our sets of peers among these names; those of a set that is not there are none."""
+    ipset = find_program("ipset")
+    found: Dict[str, Tuple[str, ...]] = {}
+    for name in names:
+        if is_peer_set(name):
+            status, output, _error = run([ipset, "save", name], "") if ipset else (1, "", "")
+            found[name] = read_members(output, name) if status == 0 else ()
+    return found
 
 
 def nat_chains(run: Run, backend: Backend) -> List[str]:
     """Names of the chains in the IPv4 nat table, read without creating it."""
-    if backend.name is None or (backend.name == "legacy" and "nat" not in _tables(IPV4)):
+    if backend.name is None or (backend.name == "legacy" and "nat" not in tables_in_kernel(IPV4)):
         return []
     _status, output, _error = run([*backend.command(IPV4, "save"), "-t", "nat"], "")
     return list(read_table(output, "nat"))
@@ -133,33 +108,66 @@ def nat_chains(run: Run, backend: Backend) -> List[str]:
 def apply_states(run: Run, backend: Backend, have: Mapping[str, OwnState], want: Mapping[str, OwnState]) -> None:
     """Lead every family from `have` to `want`, or leave all as they were. Raises NodeError that says which.
 
-    The text of each family is tested before the first is loaded, and what was loaded is read back and compared.
+    Sets are filled before anything refers to them. The text of each family is tested before the first is loaded, and
+    what was loaded is read back and compared. Sets that nothing refers to any more stay (see collect_sets).
     """
+    load_sets(run, have, want)
     texts = {family: restore_text(have[family], want[family]) for family in want}
-    for family, text in texts.items():
-        if text:
-            checked(
-                run,
-                [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush", "--test"],
-                text,
-                "nothing was changed",
-            )
     done: List[str] = []
     try:
         for family, text in texts.items():
             if text:
-                checked(run, [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush"], text, "")
+                checked(
+                    run,
+                    [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush", "--test"],
+                    text,
+                    "nothing was changed",
+                )
+        for family, text in texts.items():
+            if text:
+                # A program that dies half-way may have loaded one of the two tables.
                 done.append(family)
+                checked(run, [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush"], text, "")
         now = read_states(run, backend) if done else {}
         for family in done:
             if not is_same(now[family], want[family]):
-                rule = first_difference(want[family].lines(), now[family].lines())
+                rule = first_difference(now[family], want[family])
                 raise NodeError(
                     f"{PROGRAMS[family]}: what was read back differs from what was loaded, first in {rule!r}"
                 )
     except NodeError as error:
         undone = [_undo(run, backend, family, have[family]) for family in done]
+        collect_sets(run, have)
         raise NodeError(f"{str(error).rstrip(';, ')}; {'; '.join(undone) or 'nothing was changed'}") from None
+
+
+def load_sets(run: Run, have: Mapping[str, OwnState], want: Mapping[str, OwnState]) -> None:
+    """Make and fill the sets that `want` refers to and `have` has not. Raises NodeError."""
+    parts: List[str] = []
+    filled: List[str] = []
+    for family, state in want.items():
+        wanted = [name for name in changed_sets(have[family].sets, state.sets) if name not in filled]
+        parts += [set_text(name, state.sets[name]) for name in wanted]
+        filled += wanted
+        if HELD[family] in state.sets_referred_to():
+            parts.append(held_text(family))
+    if not parts:
+        return
+    ipset = find_program("ipset")
+    if ipset is None:
+        raise NodeError("the rules refer to sets of addresses, and ipset is not installed; nothing was changed")
+    checked(run, [ipset, "restore"], "".join(parts), "nothing was changed")
+
+
+def collect_sets(run: Run, states: Mapping[str, OwnState]) -> None:
+    """Destroy the sets of ours that nothing refers to; one that is still in use stays, as the kernel refuses."""
+    ipset = find_program("ipset")
+    if ipset is None:
+        return
+    used = {name for state in states.values() for name in state.sets_referred_to()}
+    for name in run([ipset, "list", "-name"], "")[1].split():
+        if (is_peer_set(name) or name in HELD.values()) and name not in used:
+            run([ipset, "destroy", name], "")
 
 
 def _undo(run: Run, backend: Backend, family: str, former: OwnState) -> str:
@@ -175,6 +183,7 @@ def _undo(run: Run, backend: Backend, family: str, former: OwnState) -> str:
 
 
 def checked(run: Run, argv: List[str], stdin: str, consequence: str) -> str:
+    """The output of a command. Raises NodeError with its status and last line."""
     status, output, error = run(argv, stdin)
     if status != 0:
         lines = [line for line in (error or output).strip().splitlines() if line.strip()]

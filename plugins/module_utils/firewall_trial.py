@@ -3,107 +3,179 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rules on trial: new ones behind a gate in the kernel, the former ones as soon as the gate has closed. Pure.
 
-    IKS-INPUT   1. source in the set iks-gate4 (its entries live N seconds)  ->  goto IKS~INPUT, the new rules
+    IKS-INPUT   1. source in the set iks-gate (its entries live N seconds)  ->  goto IKS~INPUT, the new rules
                 2. the former rules
 
-Nothing has to run for the former rules to come back: the entries of the set expire in the kernel. Confirming is one
-restore that puts the new rules into the chains of their final names and takes the gate away.
+Nothing has to run for the former rules to come back: the entries of the set expire in the kernel. The gate is one
+list:set for both families, both tables and all hooks, so that they change sides together; its members are a set of all
+IPv4 and one of all IPv6 addresses. Exchanging it for a set whose entries do not expire is the confirmation, a single
+step: whoever dies before it leaves the former rules, whoever dies after it the new ones.
 """
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, Tuple
+from dataclasses import replace
+from typing import Dict, Mapping, Optional, Tuple
 
-from .firewall_plan import HOOKS, PREFIX, TRIAL_PREFIX, OwnState, hook_jump
+from .firewall_early import entry_chain
+from .firewall_plan import recomposed
+from .firewall_state import (
+    FILTER,
+    HOOKS_OF,
+    PREFIX,
+    TRIAL_PREFIX,
+    Foreign,
+    OwnState,
+    OwnTable,
+    hook_of,
+)
 from .iptables_text import same, target_of
-from .traffic import IPV4, IPV6
+from .peer_sets import HALVES, SET_FAMILIES, is_peer_set
+from .traffic import FAMILIES, IPV4, IPV6
 
-GATES = {IPV4: "iks-gate4", IPV6: "iks-gate6"}
-_SET_FAMILIES = {IPV4: "inet", IPV6: "inet6"}
-# A set refuses /0: two halves are everything.
-_EVERYTHING = {IPV4: ("0.0.0.0/1", "128.0.0.0/1"), IPV6: ("::/1", "8000::/1")}
+GATE = "iks-gate"
+# What the gate is exchanged for: the same, without an end.
+OPEN_GATE = "iks-gate-open"
+EVERYONE = {IPV4: "iks-all4", IPV6: "iks-all6"}
 # Seconds that a node may be asked to wait; less than 5 leaves no time for a new connection.
 TIMEOUTS = (5, 600)
+_GATE_SPEC = f'-m set --match-set {GATE} src -m comment --comment "iks.hardening trial" -g '
 
 
-def trial_state(have: OwnState, want: OwnState, family: str) -> OwnState:
+def trial_state(have: OwnState, want: OwnState) -> OwnState:
     """The state in which `want` decides while the gate is open, and `have` afterwards."""
+    tables = [
+        _trial_table(mine, theirs, name, have.foreign)
+        for (name, mine), (_same, theirs) in zip(have.tables(), want.tables())
+    ]
+    return OwnState(tables[0], tables[1], {**have.sets, **want.sets}, have.foreign)
+
+
+def _trial_table(have: OwnTable, want: OwnTable, name: str, foreign: Foreign) -> OwnTable:
     chains: Dict[str, Tuple[str, ...]] = dict(have.chains)
     jumps = dict(have.jumps)
-    for hook in HOOKS.values():
-        dispatch = PREFIX + hook
+    for hook in HOOKS_OF[name]:
         changed = _changed_chains(have, want, hook)
         if not changed:
             continue
-        renamed = {chain: TRIAL_PREFIX + chain[len(PREFIX) :] for chain in changed if chain != dispatch}
+        entry = entry_chain(hook, foreign) if name == FILTER else PREFIX + hook
+        gated = target_of(have.jumps[hook][0]) if have.jumps.get(hook) else entry
+        # The dispatch chain is copied with the chains that it leads to, and the gate leads to the copy.
+        dispatch = PREFIX + hook
+        renamed = {chain: TRIAL_PREFIX + chain[len(PREFIX) :] for chain in {*changed, dispatch, entry}}
         for chain, trial in renamed.items():
-            if chain in want.chains:
-                chains[trial] = want.chains[chain]
-        chains[TRIAL_PREFIX + hook] = tuple(_redirected(spec, renamed) for spec in want.chains.get(dispatch, ()))
-        chains[dispatch] = (gate_spec(family, hook), *have.chains.get(dispatch, ()))
-        jumps.setdefault(hook, (hook_jump(hook),))
-    return OwnState(chains, jumps, have.before)
+            if chain in want.chains or chain in (dispatch, entry):
+                chains[trial] = tuple(_redirected(spec, renamed) for spec in want.chains.get(chain, ()))
+        chains[gated] = (f"{_GATE_SPEC}{renamed[entry]}", *have.chains.get(gated, ()))
+        if hook not in jumps:
+            # Nothing of ours was there: the jump that the new rules will have, to a chain that only holds the gate.
+            jumps[hook] = want.jumps[hook]
+    return OwnTable(chains, jumps)
 
 
 def without_trial(state: OwnState) -> OwnState:
     """The state as it is once the gate has closed, with no leftovers of a trial."""
+    former = OwnState(_former(state.filter), _former(state.mangle), {}, state.foreign)
+    return replace(former, sets=_kept_sets(state, former))
+
+
+def promoted(state: OwnState) -> OwnState:
+    """The state that a confirmed trial stands for, whose last steps were not made: the new rules under their names."""
+    filters = _former(state.filter)
+    for hook in HOOKS_OF[FILTER]:
+        trial = TRIAL_PREFIX + hook
+        if trial in state.filter.chains:
+            filters = _taken_over(filters, state.filter, hook)
+    whole = recomposed(filters, state.foreign)
+    return replace(whole, sets=_kept_sets(state, whole))
+
+
+def _taken_over(former: OwnTable, state: OwnTable, hook: str) -> OwnTable:
+    """The former table with one hook as the trial has it."""
+    chains = {name: specs for name, specs in former.chains.items() if hook_of(name) != hook}
+    names = {
+        TRIAL_PREFIX + name[len(TRIAL_PREFIX) :]: PREFIX + name[len(TRIAL_PREFIX) :]
+        for name in state.chains
+        if name.startswith(TRIAL_PREFIX)
+    }
+    dispatch = tuple(_redirected(spec, names) for spec in state.chains[TRIAL_PREFIX + hook])
+    if dispatch:
+        chains[PREFIX + hook] = dispatch
+    for spec in dispatch:
+        target = target_of(spec)
+        trial = TRIAL_PREFIX + target[len(PREFIX) :]
+        chains[target] = state.chains.get(trial, former.chains.get(target, ()))
+    return OwnTable(chains)
+
+
+def _former(table: OwnTable) -> OwnTable:
     chains: Dict[str, Tuple[str, ...]] = {}
-    jumps = dict(state.jumps)
-    for chain, specs in state.chains.items():
+    jumps = dict(table.jumps)
+    for chain, specs in table.chains.items():
         if chain.startswith(TRIAL_PREFIX):
             continue
         kept = tuple(spec for spec in specs if not target_of(spec).startswith(TRIAL_PREFIX))
+        # A chain that holds nothing but the gate was brought by the trial.
         if kept or kept == specs:
             chains[chain] = kept
-        else:
-            # The trial brought this dispatch chain and the jump to it.
-            jumps.pop(chain[len(PREFIX) :], None)
-    return OwnState(chains, jumps, state.before)
+    for hook, specs in table.jumps.items():
+        if any(target_of(spec) not in chains for spec in specs):
+            del jumps[hook]
+    return OwnTable(chains, jumps)
+
+
+def _kept_sets(state: OwnState, kept: OwnState) -> Dict[str, Tuple[str, ...]]:
+    return {name: state.sets.get(name, ()) for name in kept.sets_referred_to() if is_peer_set(name)}
 
 
 def has_trial(state: OwnState) -> bool:
     """Whether something of a trial, alive or expired, is there."""
-    return any(chain.startswith(TRIAL_PREFIX) for chain in state.chains)
+    return any(chain.startswith(TRIAL_PREFIX) for _name, table in state.tables() for chain in table.chains)
 
 
-def gate_spec(family: str, hook: str) -> str:
-    """The rule that enters the trial chain while the gate is open."""
-    return f'-m set --match-set {GATES[family]} src -m comment --comment "iks.hardening trial" -g {TRIAL_PREFIX}{hook}'
+def arming_text(seconds: int) -> str:
+    """The `ipset restore` input that makes the gate and opens it for `seconds`.
 
-
-def arming_text(families: Tuple[str, ...], seconds: int) -> str:
-    """The `ipset restore` input that opens the gates for `seconds`.
-
-    The sets always get the same creation options, so that one left behind is taken over; the entries carry the time.
+    The sets always get the same creation options, so that those left behind are taken over; the entries carry the time.
     """
+    return _gate_text(GATE, seconds)
+
+
+def opening_text() -> str:
+    """The input that confirms: the gate stays open. Its last line is the step that counts."""
+    return f"{_gate_text(OPEN_GATE, 0)}swap {OPEN_GATE} {GATE}\n"
+
+
+def _gate_text(name: str, seconds: int) -> str:
     lines = []
-    for family in families:
-        gate = GATES[family]
-        lines.append(f"create {gate} hash:net family {_SET_FAMILIES[family]} timeout {TIMEOUTS[1]} -exist")
-        lines.append(f"flush {gate}")
-        lines += [f"add {gate} {half} timeout {seconds}" for half in _EVERYTHING[family]]
+    for family, everyone in EVERYONE.items():
+        lines.append(f"create {everyone} hash:net family {SET_FAMILIES[family]} maxelem 2 -exist")
+        lines += [f"add {everyone} {half} -exist" for half in HALVES[family]]
+    lines += [f"create {name} list:set size 2 timeout {TIMEOUTS[1]} -exist", f"flush {name}"]
+    lines += [f"add {name} {everyone} timeout {seconds}" for everyone in EVERYONE.values()]
     return "\n".join([*lines, ""])
 
 
-def open_gates(listing: str) -> Mapping[str, int]:
-    """Family -> seconds until the gate closes, from the text of `ipset save`; closed gates are left out."""
-    found: Dict[str, int] = {}
+def gate_sets() -> Tuple[str, ...]:
+    """The sets of a trial in the order in which they can be destroyed."""
+    return (GATE, OPEN_GATE, *EVERYONE.values())
+
+
+def gate_seconds(listing: str) -> Optional[int]:
+    """Seconds until the gate closes, from the text of `ipset save`: 0 when it has closed, None when it stays open."""
+    times = {}
     for line in listing.splitlines():
         words = line.split()
-        if len(words) >= 5 and words[0] == "add" and words[3] == "timeout":
-            for family, gate in GATES.items():
-                if words[1] == gate:
-                    found[family] = min(int(words[4]), found.get(family, TIMEOUTS[1]))
-    return found
+        if words[:2] == ["add", GATE] and len(words) >= 5 and words[3] == "timeout":
+            times[words[2]] = int(words[4])
+    if len(times) < len(FAMILIES):
+        return 0
+    return None if not any(times.values()) else min(times.values())
 
 
-def _changed_chains(have: OwnState, want: OwnState, hook: str) -> Tuple[str, ...]:
+def _changed_chains(have: OwnTable, want: OwnTable, hook: str) -> Tuple[str, ...]:
     """Chains of a hook that are not the same in both states."""
-    names = [
-        chain
-        for chain in {**have.chains, **want.chains}
-        if chain == PREFIX + hook or chain.startswith(f"{PREFIX}{hook}-")
-    ]
+    names = [chain for chain in {**have.chains, **want.chains} if hook_of(chain) == hook]
     return tuple(
         chain
         for chain in names

@@ -9,12 +9,13 @@ strings; what the two backends and their versions print differently is levelled 
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from functools import lru_cache
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Protocol, Tuple
 
-from .traffic import ANY, PROTOCOL_NAMES, PROTOCOLS, PortRange, Rule
+from .traffic import ANY, PROTOCOL_NAMES, PROTOCOLS, Network, PortRange, Rule
 
 TARGETS = {"accept": "ACCEPT", "drop": "DROP"}
 REJECT = {"ipv4": "REJECT --reject-with icmp-port-unreachable", "ipv6": "REJECT --reject-with icmp6-port-unreachable"}
@@ -22,6 +23,10 @@ REJECT = {"ipv4": "REJECT --reject-with icmp-port-unreachable", "ipv6": "REJECT 
 _CTSTATES = ("INVALID", "NEW", "RELATED", "ESTABLISHED", "DNAT")
 # multiport holds 15 ports, and a range takes two of them (xt_multiport.h).
 MULTIPORT_SLOTS = 15
+RATE_UNITS = {"second": "sec", "minute": "min", "hour": "hour", "day": "day"}
+# A flood of denied packets must not become a flood of lines: what of a rule's packets is logged.
+LOG_LIMIT = "--limit 5/min --limit-burst 10"
+_SETS = re.compile(r"--match-set (\S+)")
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _ESCAPED = re.compile(r"\\(.)")
 # Protocols that every build of the tools prints by name; other names depend on the node's /etc/protocols.
@@ -30,12 +35,27 @@ _PROTOCOL = re.compile(r"(?<!\S)-p (\S+)")
 _NUMBERS = {**{name: str(number) for name, number in PROTOCOLS.items()}, "ipv6-icmp": "58"}
 
 
-def rule_specs(rule: Rule, family: str) -> Iterator[str]:
+class SetNames(Protocol):
+    """Where long lists of networks become sets (peer_sets.py)."""
+
+    def name_for(self, networks: Optional[Tuple[Network, ...]]) -> Optional[str]:
+        """The name of the set that holds a list, or None when the list becomes rules."""
+
+
+def rule_specs(rule: Rule, family: str, sets: Optional[SetNames] = None) -> Iterator[str]:
     """The rule's specifications for one family, without `-A CHAIN`; several where the kernel needs several."""
     if family not in rule.families:
         return
     sources, destinations = rule.addresses(family)
-    tail = _tail(rule, family)
+    tails = _tails(rule, family)
+    matched = ""
+    if sets is not None:
+        for networks, flag in ((sources, "src"), (destinations, "dst")):
+            name = sets.name_for(networks)
+            if name is not None:
+                matched += f"-m set --match-set {name} {flag} "
+        sources = None if "src" in matched else sources
+        destinations = None if "dst" in matched else destinations
     for source in sources or (None,):
         for destination in destinations or (None,):
             head = "".join(
@@ -44,7 +64,8 @@ def rule_specs(rule: Rule, family: str) -> Iterator[str]:
                 if value is not None
             )
             for match in _protocol_matches(rule):
-                yield f"{head}{match}{tail}"
+                for tail in tails:
+                    yield f"{head}{match}{matched}{tail}"
 
 
 def _arrives(rule: Rule) -> Optional[str]:
@@ -55,7 +76,8 @@ def _leaves(rule: Rule) -> Optional[str]:
     return rule.interface if rule.direction == "out" else rule.out_interface
 
 
-def _tail(rule: Rule, family: str) -> str:
+def _tails(rule: Rule, family: str) -> List[str]:
+    """What follows the protocol's matches, up to the target; a rule that is logged has a second line before it."""
     states = ""
     if rule.states:
         wanted = {state.upper() for state in rule.states}
@@ -63,7 +85,33 @@ def _tail(rule: Rule, family: str) -> str:
     target = REJECT[family] if rule.action == "reject" else TARGETS[rule.action]
     # The tools print an apostrophe with a backslash, and read it so (xtables_save_string).
     comment = rule.comment.replace("'", "\\'")
-    return f'{states}-m comment --comment "{comment}" -j {target}'
+    noted = f'-m comment --comment "{comment}" -j '
+    matches = f"{states}{_limits(rule, family)}"
+    lines = [f"{matches}{noted}{target}"]
+    if rule.log is not None:
+        lines.insert(0, f'{matches}-m limit {LOG_LIMIT} {noted}LOG --log-prefix "{rule.log} "')
+    return lines
+
+
+def _limits(rule: Rule, family: str) -> str:
+    """An accepting rule counts up to its limit, a denying one what is above it."""
+    way = "upto" if rule.action == "accept" else "above"
+    text = ""
+    if rule.connections is not None:
+        mask = 32 if family == "ipv4" else 128
+        text += f"-m connlimit --connlimit-{way} {rule.connections} --connlimit-mask {mask} --connlimit-saddr "
+    if rule.rate is not None:
+        mode = "--hashlimit-mode srcip " if rule.rate.per == "source" else ""
+        text += (
+            f"-m hashlimit --hashlimit-{way} {rule.rate.count}/{RATE_UNITS[rule.rate.unit]} "
+            f"--hashlimit-burst {rule.rate.burst} {mode}--hashlimit-name {_limit_name(rule)} "
+        )
+    return text
+
+
+def _limit_name(rule: Rule) -> str:
+    """A name of its own for each rule's table of sources: at most 15 characters, one of them the early copy's mark."""
+    return "iks" + hashlib.sha256(f"{rule.direction} {rule.name}".encode()).hexdigest()[:10]
 
 
 def _protocol_matches(rule: Rule) -> List[str]:
@@ -165,16 +213,6 @@ def same(left: Iterable[str], right: Iterable[str]) -> bool:
     )
 
 
-def first_difference(left: Iterable[str], right: Iterable[str]) -> str:
-    """The first rule of `left` that `right` has not in its place, or what `right` has too much; for messages."""
-    left, right = list(left), list(right)
-    for index in range(max(len(left), len(right))):
-        pair = left[index : index + 1], right[index : index + 1]
-        if not same(*pair):
-            return (pair[0] or pair[1])[0]
-    return ""
-
-
 def read_table(text: str, table: str) -> Dict[str, List[str]]:
     """The chains of one table of an iptables-save text, each with its rules in order (without `-A CHAIN `)."""
     chains: Dict[str, List[str]] = {}
@@ -196,6 +234,11 @@ def comment_of(spec: str) -> str:
     """The comment beside a rule, or an empty string."""
     words = tokens(spec)
     return words[words.index("--comment") + 1] if "--comment" in words[:-1] else ""
+
+
+def sets_of(spec: str) -> List[str]:
+    """Names of the sets that a rule looks into."""
+    return _SETS.findall(spec)
 
 
 def target_of(spec: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Iterable, List, Mapping, Optional, Tuple
 
 from .errors import TrafficError, choices
+from .intrusion import Guard
 from .traffic import ANY, DIRECTIONS, IPV4, IPV6, PortRange, Rule, check_interface
 from .traffic_lines import check_names
 
@@ -30,6 +31,7 @@ class Ruleset:
     priority: int
     rules: Tuple[Rule, ...]
     defaults: Tuple[Rule, ...] = ()
+    guard: Optional[Guard] = None
 
     def __post_init__(self) -> None:
         check_ruleset_name(self.name)
@@ -38,18 +40,30 @@ class Ruleset:
                 f"ruleset {self.name}: priority {self.priority} is outside {PRIORITIES[0]}-{PRIORITIES[1]}"
             )
         check_names((*self.rules, *self.defaults))
+        if self.guard is not None and not self.closes("in"):
+            raise TrafficError(
+                f"ruleset {self.name}: guard needs a default verdict for direction in; nothing is denied"
+            )
         _check_contradictions(self)
 
     def closes(self, direction: str) -> bool:
         """Whether this ruleset holds a default verdict for a direction."""
         return any(rule.direction == direction for rule in self.defaults)
 
-    def for_direction(self, direction: str) -> Tuple[Rule, ...]:
-        """Every rule of a direction in the order in which the kernel reads them."""
+    def guarded_interfaces(self) -> Tuple[Optional[str], ...]:
+        """Interfaces on which incoming packets are denied by default; None for all."""
+        return tuple(rule.interface for rule in self.defaults if rule.direction == "in")
+
+    def parts(self, direction: str) -> Tuple[Tuple[Rule, ...], Tuple[Rule, ...], Tuple[Rule, ...]]:
+        """What is always allowed, the ruleset's own rules, and its default verdict, of one direction."""
         own = tuple(rule for rule in self.rules if rule.direction == direction)
         if not self.closes(direction):
-            return own
-        return (*always_allowed(direction), *own, *(rule for rule in self.defaults if rule.direction == direction))
+            return (), own, ()
+        return always_allowed(direction), own, tuple(rule for rule in self.defaults if rule.direction == direction)
+
+    def for_direction(self, direction: str) -> Tuple[Rule, ...]:
+        """Every rule of a direction in the order in which the kernel reads them."""
+        return tuple(rule for part in self.parts(direction) for rule in part)
 
 
 def check_ruleset_name(name: object) -> str:
@@ -78,6 +92,8 @@ def _check_contradictions(ruleset: Ruleset) -> None:
             rule.out_interface,
             rule.states,
             rule.families,
+            rule.rate,
+            rule.connections,
         )
         other = seen.setdefault(key, rule)
         if other.action != rule.action:
@@ -88,9 +104,9 @@ def _check_contradictions(ruleset: Ruleset) -> None:
 
 
 def default_rules(defaults: Iterable[Mapping[str, Any]]) -> Tuple[Rule, ...]:
-    """Closing rules from `{direction, action, interface, out_interface}`. Raises TrafficError."""
+    """Closing rules from `{direction, action, interface, out_interface, log}`. Raises TrafficError."""
     rules: List[Rule] = []
-    allowed = ("direction", "action", "interface", "out_interface")
+    allowed = ("direction", "action", "interface", "out_interface", "log")
     for item in defaults:
         if not isinstance(item, Mapping):
             raise TrafficError(f"defaults: {item!r} is not a dictionary with direction and action")
@@ -116,6 +132,7 @@ def default_rules(defaults: Iterable[Mapping[str, Any]]) -> Tuple[Rule, ...]:
                 action=action,
                 interface=interface,
                 out_interface=out_interface,
+                log=item.get("log"),
                 reason="nothing above allows it",
             )
         )

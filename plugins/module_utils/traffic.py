@@ -31,11 +31,19 @@ WITH_PORTS = ("tcp", "udp", "sctp")
 FAMILY_OF_PROTOCOL = {"icmp": IPV4, "icmpv6": IPV6}
 # The kernel's comment match holds 255 bytes and a closing NUL (xt_comment.h).
 COMMENT_BYTES = 255
+UNITS = ("second", "minute", "hour", "day")
+_IN_SMALLER = {"minute": 60, "hour": 60, "day": 24}
+PER = ("source", "all")
+MOST_CONNECTIONS = 65535
+# The LOG target of the legacy tables holds 29 characters, of which a blank closes the prefix (xt_LOG.h).
+LOG_CHARS = 28
 # IFNAMSIZ is 16 with the closing NUL (linux/if.h).
 INTERFACE_CHARS = 15
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 _INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]+\+?", re.ASCII)
+_LOG_PREFIX = re.compile(rf"[A-Za-z0-9_.:-]{{1,{LOG_CHARS}}}", re.ASCII)
+_RATE = re.compile(r"([1-9][0-9]{0,5})/(s|sec|second|m|min|minute|h|hour|d|day)", re.ASCII)
 _PORTS = re.compile(r"(0|[1-9][0-9]{0,5})(?:-(0|[1-9][0-9]{0,5}))?", re.ASCII)
 _IPV4 = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})(?:/(?:0|[1-9][0-9]?))?", re.ASCII)
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:/(?:0|[1-9][0-9]{0,2}))?", re.ASCII)
@@ -53,6 +61,11 @@ _FIELDS = (
     "out_interface",
     "states",
     "families",
+    "rate",
+    "burst",
+    "per",
+    "connections",
+    "log",
     "reason",
 )
 
@@ -79,8 +92,39 @@ class PortRange:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """So many packets in a `unit`, counted for each source or for all together; `burst` at once before that counts."""
+
+    count: int
+    unit: str
+    burst: int = 5
+    per: str = "source"
+
+    def __post_init__(self) -> None:
+        for field, value in (("rate", self.count), ("burst", self.burst)):
+            # Above a thousand the kernel's arithmetic rounds to another number (xt_hashlimit).
+            if isinstance(value, bool) or not 1 <= value <= 1000:
+                raise TrafficError(f"{field} {value} is outside 1-1000")
+        for field, value, allowed in (("rate unit", self.unit, UNITS), ("per", self.per, PER)):
+            if value not in allowed:
+                raise TrafficError(choices(field, value, allowed))
+        # The tools print the smallest unit in which the rate is a whole number.
+        count, unit = self.count, self.unit
+        while unit != UNITS[0] and count % _IN_SMALLER[unit] == 0:
+            count, unit = count // _IN_SMALLER[unit], UNITS[UNITS.index(unit) - 1]
+        object.__setattr__(self, "count", count)
+        object.__setattr__(self, "unit", unit)
+
+    def __str__(self) -> str:
+        return f"{self.count}/{self.unit}"
+
+
+@dataclass(frozen=True)
 class Rule:
     """One traffic rule. `None` for addresses, ports, interfaces and states means any, and only the author writes any.
+
+    `rate` and `connections` (open at the same time, for each source): an accepting rule matches up to that many, a
+    denying one what is above. `log`: the prefix under which packets are logged, a few a minute.
 
     `interface` is where a packet arrives (in, forward) or leaves (out); `out_interface` where a forwarded one leaves.
     A trailing `+` matches every interface with that prefix.
@@ -100,11 +144,15 @@ class Rule:
     out_interface: Optional[str] = None
     states: Optional[Tuple[str, ...]] = None
     families: Tuple[str, ...] = FAMILIES
+    rate: Optional[Rate] = None
+    connections: Optional[int] = None
+    log: Optional[str] = None
 
     def __post_init__(self) -> None:
         _check_words(self)
         _check_text(self)
         _check_ports(self)
+        _check_limits(self)
         for field in ("interface", "out_interface"):
             value = getattr(self, field)
             if value is not None:
@@ -182,6 +230,21 @@ def _check_ports(rule: Rule) -> None:
         for number in rule.icmp_types:
             if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= 255:
                 _refuse(rule, f"icmp_types {number!r} is not a number from 0 to 255")
+
+
+def _check_limits(rule: Rule) -> None:
+    count = rule.connections
+    if count is not None:
+        if rule.protocol != "tcp":
+            _refuse(rule, f"connections {count} needs protocol tcp, not {rule.protocol}")
+        if isinstance(count, bool) or not 1 <= count <= MOST_CONNECTIONS:
+            _refuse(rule, f"connections {count} is outside 1-{MOST_CONNECTIONS}")
+    if rule.log is not None and not _LOG_PREFIX.fullmatch(rule.log):
+        _refuse(
+            rule,
+            f"log {rule.log!r} is not a prefix of 1 to {LOG_CHARS} characters (letters, digits, '_.:-'); "
+            "the kernel's log holds no more",
+        )
 
 
 def _families(rule: Rule) -> Tuple[str, ...]:
@@ -288,6 +351,16 @@ def _ranges(subject: str, value: object) -> Optional[Tuple[PortRange, ...]]:
     return merge_ranges(parse_ports(subject, item) for item in as_list(value))
 
 
+def merge_networks(networks: Iterable[Network]) -> Tuple[Network, ...]:
+    """Sorted networks of both families; those that are held by another or make up a larger one become one."""
+    found = list(networks)
+    return tuple(
+        net
+        for version in (4, 6)
+        for net in ipaddress.collapse_addresses(net for net in found if net.version == version)
+    )
+
+
 def merge_ranges(ranges: Iterable[PortRange]) -> Tuple[PortRange, ...]:
     """Sorted ranges; those that overlap or touch become one."""
     merged: list[PortRange] = []
@@ -310,7 +383,7 @@ def rule_from_dict(data: Mapping[str, Any]) -> Rule:
     """A rule from what users write and lookups return.
 
     Keys: name, direction, action, protocol, sources, destinations, ports, source_ports, icmp_types, interface,
-    out_interface, states, families, reason. Raises TrafficError.
+    out_interface, states, families, rate, burst, per, connections, log, reason. Raises TrafficError.
     """
     if not isinstance(data, Mapping):
         raise TrafficError(f"a rule is a dictionary or a line, not {type(data).__name__} {data!r}")
@@ -338,7 +411,36 @@ def rule_from_dict(data: Mapping[str, Any]) -> Rule:
         out_interface=data.get("out_interface"),
         states=_words(data.get("states"), STATES),
         families=_words(data.get("families"), FAMILIES) or FAMILIES if data.get("families") != [] else (),
+        rate=parse_rate(subject, data),
+        connections=None if data.get("connections") is None else _count(subject, "connections", data["connections"]),
+        log=None if data.get("log") is None else str(data["log"]),
     )
+
+
+def parse_rate(subject: str, data: Mapping[str, Any]) -> Optional[Rate]:
+    """A rate from the keys rate (`50/second`), burst and per; None without a rate."""
+    text = data.get("rate")
+    if text is None:
+        for key in ("burst", "per"):
+            if data.get(key) is not None:
+                raise TrafficError(f"{subject}: {key} {data[key]} needs a rate")
+        return None
+    match = _RATE.fullmatch(str(text))
+    if match is None:
+        raise TrafficError(f"{subject}: rate {text!r} is not a number and a unit, like 50/second ({', '.join(UNITS)})")
+    unit = next(unit for unit in UNITS if unit.startswith(match.group(2)))
+    burst = 5 if data.get("burst") is None else _count(subject, "burst", data["burst"])
+    per = "source" if data.get("per") is None else str(data["per"])
+    try:
+        return Rate(int(match.group(1)), unit, burst, per)
+    except TrafficError as error:
+        raise TrafficError(f"{subject}: {error}") from None
+
+
+def _count(subject: str, field: str, value: object) -> int:
+    if isinstance(value, bool) or not _is_number(str(value), MOST_CONNECTIONS):
+        raise TrafficError(f"{subject}: {field} {value!r} is not a number from 1 to {MOST_CONNECTIONS}")
+    return int(str(value))
 
 
 def _icmp_type(subject: str, value: object) -> int:
@@ -368,5 +470,10 @@ def rule_to_dict(rule: Rule) -> dict[str, Any]:
         data["states"] = list(rule.states)
     if rule.families != FAMILIES:
         data["families"] = list(rule.families)
+    if rule.rate is not None:
+        data.update(rate=str(rule.rate), burst=rule.rate.burst, per=rule.rate.per)
+    for field in ("connections", "log"):
+        if getattr(rule, field) is not None:
+            data[field] = getattr(rule, field)
     data["reason"] = rule.reason
     return data

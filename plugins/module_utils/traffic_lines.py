@@ -26,6 +26,11 @@ _WORDS = {
     "out-on": ("out_interface", False),
     "state": ("states", True),
     "family": ("families", True),
+    "rate": ("rate", False),
+    "burst": ("burst", False),
+    "per": ("per", False),
+    "connections": ("connections", False),
+    "log": ("log", False),
     "name": ("name", False),
 }
 
@@ -57,10 +62,10 @@ def rule_to_line(rule: Rule) -> str:
     """The line that reads back as the same rule."""
     parts: List[str] = [rule.action, rule.direction, rule.protocol]
     for word, (field, many) in _WORDS.items():
-        value = getattr(rule, field)
+        value = getattr(rule, field) if field not in ("burst", "per") else getattr(rule.rate, field, None)
         if value is None or (field == "families" and value == FAMILIES):
             continue
-        parts += [word, ",".join(str(item) for item in value) if many else value]
+        parts += [word, ",".join(str(item) for item in value) if many else str(value)]
     return f"{' '.join(parts)} # {rule.reason}"
 
 

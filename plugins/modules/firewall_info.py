@@ -14,17 +14,8 @@ author: iks.hardening contributors (@iks-hardening)
 description:
   - Reads interfaces and default routes, name servers and time servers in use, the iptables backend that holds rules,
     kube-proxy's mode, our rulesets, and where the present SSH session comes from. Changes nothing and creates nothing.
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode and return changed status prediction without modifying the target.
-  diff_mode:
-    support: none
-    description: Returns the rules of ours before and after.
-  platform:
-    support: full
-    platforms: linux
-    description: Target platform.
+extends_documentation_fragment:
+  - iks.hardening.attributes.reading
 """
 
 EXAMPLES = r"""
@@ -42,6 +33,24 @@ backend_finding:
   description: Why this backend, or what is wrong.
   returned: always
   type: str
+boot:
+  description:
+    - What was loaded at this boot (C(loaded) - a generation's number, V(emergency), V(nothing), or null when our unit
+      did not run) and which saved generations were damaged (C(damaged)).
+    - C(unit) tells whether the unit is there and enabled, C(generations) which are saved and C(intact) which of them
+      are intact.
+  returned: always
+  type: dict
+held:
+  description: Sources that the intrusion guard holds - C(address), C(seconds_left), C(reason).
+  returned: always
+  type: list
+  elements: dict
+holders:
+  description:
+    - Who holds rules in which backend, and where (C(nft), C(legacy)); owners of native nftables tables (C(native)).
+  returned: always
+  type: dict
 installed:
   description: Which of iptables, ipset and nft are installed.
   returned: always
@@ -104,16 +113,17 @@ from typing import Dict, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.iks.hardening.plugins.module_utils import node_facts
+from ansible_collections.iks.hardening.plugins.module_utils import firewall_boot, firewall_holders, node_facts
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_saved import generations
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_shell import (
     Backend,
-    detect_backend,
     families_in_kernel,
     find_program,
     nat_chains,
     read_states,
 )
+from ansible_collections.iks.hardening.plugins.module_utils.intrusion import HELD, read_held
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import IPV6
 
 
@@ -136,8 +146,9 @@ def run(module: AnsibleModule) -> Dict[str, object]:
         return module.run_command(argv)
 
     finding, rulesets, backend = "", [], Backend(None, "")
+    holders = firewall_holders.look(command)
     try:
-        backend = detect_backend(command)
+        backend = firewall_holders.choose_backend(holders, firewall_holders.default_backend(command))
         finding = backend.reason
         rulesets = sorted({name for own in read_states(command, backend).values() for name in own.rulesets()})
     except HardeningError as error:
@@ -149,6 +160,9 @@ def run(module: AnsibleModule) -> Dict[str, object]:
     return {
         "backend": backend.name,
         "backend_finding": finding,
+        "boot": firewall_boot.boot_state(generations()),
+        "held": [item for name in HELD.values() for item in read_held(command(["ipset", "save", name], "")[1])],
+        "holders": {**holders.rules, "native": list(holders.native)},
         "installed": {
             **{name: find_program(name) is not None for name in ("iptables", "ipset", "nft")},
             "python_apt": find_spec("apt_pkg") is not None,

@@ -19,6 +19,10 @@ description:
     verdict (O(defaults)) come last.
   - A ruleset with a default verdict always allows loopback, established and related connections, ICMP errors,
     neighbour and router discovery, DHCP and DHCPv6.
+  - What a default verdict drops is dropped in the mangle table as well, so that it stays closed although Calico accepts
+    it in the filter table before our rules are asked.
+  - Lists of more than sixteen networks become ipsets.
+  - Confirmed rules are saved, and loaded at boot before the network is up.
   - If one family fails, the other is put back.
 options:
   name:
@@ -34,7 +38,7 @@ options:
       - The traffic rules, as a list of dictionaries, a list of lines, or one text with a line a rule.
       - "A dictionary has the keys C(name), C(direction) (V(in), V(out), V(forward)), C(action) (V(accept), V(drop),
         V(reject)), C(protocol), C(sources), C(destinations), C(ports), C(source_ports), C(icmp_types), C(interface),
-        C(out_interface), C(states), C(families) and C(reason)."
+        C(out_interface), C(states), C(families), C(rate), C(burst), C(per), C(connections), C(log) and C(reason)."
       - "A line reads C(ACTION DIRECTION PROTOCOL [from NETWORKS] [to NETWORKS] [port PORTS] [on INTERFACE] name NAME
         # reason)."
       - For a thousand rules and more prefer lines, which cost the controller little.
@@ -42,8 +46,8 @@ options:
   defaults:
     description:
       - "Default verdicts: what becomes of packets that no rule has decided. Each has a C(direction), an C(action)
-        (V(drop) or V(reject), V(drop) when not given) and may name an C(interface) and, for V(forward), an
-        C(out_interface)."
+        (V(drop) or V(reject), V(drop) when not given) and may name an C(interface), for V(forward) an
+        C(out_interface), and with C(log) a prefix under which a few denied packets a minute are logged."
       - Without it the ruleset only opens, and leaves every other packet to the rules that follow.
     type: list
     elements: dict
@@ -64,27 +68,50 @@ options:
         needs it.
     type: int
     default: 30
+  confirm_from:
+    description:
+      - An inventory host that proves the node's reachability by a new TCP connection to O(confirm_port), for
+        connections that do not cross the network themselves (local, container).
+    type: str
+  confirm_port:
+    description: The port of the node that O(confirm_from) tries; it has to be open under the new rules.
+    type: int
+    default: 22
+  confirm_address:
+    description: The address of the node that O(confirm_from) tries; C(ansible_host) when it is not given.
+    type: str
   phase:
     description:
       - Which half of a confirmed commit this is. The action plugin of the module sets it; leave it alone.
     type: str
     choices: [trial, confirm]
     default: trial
+  management_networks:
+    description:
+      - Networks that may still come by SSH when at boot no saved generation is intact and the emergency ruleset is
+        loaded.
+      - Where the present SSH session comes from when it is not given.
+    type: list
+    elements: str
+    default: []
+  guard:
+    description:
+      - "The intrusion guard: a source that keeps probing closed ports is held for a while, and then reaches no port at
+        all. Keys are C(never) (networks that are never held, required), C(rate) and C(burst) (denied packets of one
+        source before it is held, V(10/minute) and 20) and C(hold) (seconds, 600)."
+      - Needs ipset on the node, and a default verdict for direction in.
+    type: dict
+  assume_ipset:
+    description:
+      - In check mode, plan as if ipset were installed; the role says so where it would install it.
+    type: bool
+    default: false
   allow_lockout:
     description: Load the ruleset although it denies new SSH connections from where this task came.
     type: bool
     default: false
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode and return changed status prediction without modifying the target.
-  diff_mode:
-    support: full
-    description: Returns the rules of ours before and after.
-  platform:
-    support: full
-    platforms: linux
-    description: Target platform.
+extends_documentation_fragment:
+  - iks.hardening.attributes.changing
 requirements:
   - iptables on the target (in check mode a node without it counts as empty)
 """
@@ -135,6 +162,11 @@ trial:
   description: How the former rules would have come back, and within how many seconds.
   returned: when rules were on trial
   type: dict
+saved:
+  description: What changes besides the rules, for instance that they are saved for boot.
+  returned: always
+  type: list
+  elements: str
 notes:
   description: What a reader should know, for instance that the kernel has no IPv6.
   returned: always
@@ -143,37 +175,31 @@ notes:
 """
 
 import os
-from typing import Dict, List, Mapping, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, NodeError, unchanged
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import (
-    Means,
-    begin,
-    check_timeout,
-    confirm,
-    exclusive,
-    seconds_left,
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_boot import Emergency
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import check_timeout, exclusive
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_guard import (
+    check_interfaces,
+    check_lockout,
+    present_peer,
 )
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_guard import check_interfaces, check_lockout
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import (
-    OwnState,
-    restore_text,
-    with_ruleset,
-    without_ruleset,
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import with_ruleset, without_ruleset
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_result import node_runner, result_of
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_state import OwnState
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_task import (
+    Node,
+    accept,
+    carry_out,
+    look,
+    plan,
 )
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_shell import (
-    Backend,
-    apply_states,
-    detect_backend,
-    families_in_kernel,
-    find_program,
-    read_states,
-)
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_trial import has_trial, without_trial
+from ansible_collections.iks.hardening.plugins.module_utils.intrusion import read_guard
 from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset, check_ruleset_name, default_rules
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES, IPV6
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES, parse_network
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
 
 ARGUMENTS = {
@@ -182,8 +208,14 @@ ARGUMENTS = {
     "rules": {"type": "raw"},
     "defaults": {"type": "list", "elements": "dict", "default": []},
     "state": {"type": "str", "choices": ["present", "absent", "rendered", "gathered"], "default": "present"},
+    "guard": {"type": "dict"},
+    "management_networks": {"type": "list", "elements": "str", "default": []},
+    "assume_ipset": {"type": "bool", "default": False},
     "allow_lockout": {"type": "bool", "default": False},
     "confirm_timeout": {"type": "int", "default": 30},
+    "confirm_from": {"type": "str"},
+    "confirm_port": {"type": "int", "default": 22},
+    "confirm_address": {"type": "str"},
     "phase": {"type": "str", "choices": ["trial", "confirm"], "default": "trial"},
 }
 
@@ -200,14 +232,19 @@ def main() -> None:
 def run(module: AnsibleModule) -> Dict[str, object]:
     """The task's result."""
     params = module.params
-    state, name = params["state"], check_ruleset_name(params["name"])
-    ruleset = Ruleset(name, params["priority"], tuple(read_rules(params["rules"])), default_rules(params["defaults"]))
-    if state == "rendered":
+    ruleset = Ruleset(
+        check_ruleset_name(params["name"]),
+        params["priority"],
+        tuple(read_rules(params["rules"])),
+        default_rules(params["defaults"]),
+        read_guard(params["guard"]),
+    )
+    if params["state"] == "rendered":
         empty = {family: OwnState() for family in FAMILIES}
-        return _result(Backend(None, ""), empty, _wanted(empty, ruleset), [], False)
+        return result_of(None, empty, _wanted(empty, ruleset, True))
     if os.geteuid() != 0:
         raise NodeError("the node's firewall needs root: run the task with become: true")
-    if module.check_mode or state == "gathered":
+    if module.check_mode or params["state"] == "gathered":
         return _on_node(module, ruleset)
     with exclusive():
         return _on_node(module, ruleset)
@@ -216,85 +253,55 @@ def run(module: AnsibleModule) -> Dict[str, object]:
 def _on_node(module: AnsibleModule, ruleset: Ruleset) -> Dict[str, object]:
     """Read, plan, and load or confirm."""
     params = module.params
-    state, name = params["state"], ruleset.name
-
-    def command(argv: List[str], stdin: str) -> Tuple[int, str, str]:
-        # A program that ends before it has read its input must not end the module: what was loaded has to be undone.
-        options = {"data": stdin, "binary_data": True} if stdin else {}
-        try:
-            return module.run_command(argv, handle_exceptions=False, **options)
-        except OSError as error:
-            return 127, "", error.strerror or str(error)
-
-    backend = detect_backend(command)
-    raw = read_states(command, backend)
-    have = {family: without_trial(own) for family, own in raw.items()}
-    means, seconds = Means.of_node(), check_timeout(params["confirm_timeout"])
-    notes = [] if IPV6 in families_in_kernel() else ["the kernel has no IPv6; only the IPv4 half is loaded"]
-    if backend.name is None:
-        notes.append("iptables is not installed; the node counts as empty")
-    if find_program("ipset") is None:
-        notes.append("ipset is not installed; every address of a list is a rule of its own")
+    state = params["state"]
+    command = node_runner(module)
+    node = look(command)
+    seconds = check_timeout(params["confirm_timeout"])
     if state == "gathered":
-        return _result(backend, have, have, notes, False)
+        return result_of(node, node.have, node.have)
     if state == "absent":
-        want = {family: without_ruleset(own, name) for family, own in have.items()}
+        want = {family: without_ruleset(own, ruleset.name) for family, own in node.have.items()}
     else:
         check_interfaces(ruleset)
-        want = _wanted(have, ruleset)
+        want = _wanted(node.have, ruleset, _uses_sets(module, node, ruleset))
+    management = [parse_network("management_networks", item) for item in params["management_networks"]]
+    change = plan(node, want, _emergency(ruleset, state, management), bool(management))
     if params["phase"] == "confirm":
-        confirm(command, backend, means, raw, have, want)
+        accept(command, node, change)
         return {"changed": True, "confirmed": True}
     cut = check_lockout(ruleset, command) if state == "present" else ""
     if cut and not params["allow_lockout"]:
         raise NodeError(cut)
-    changed = any(restore_text(have[family], want[family]) for family in want)
-    result = _result(backend, have, want, notes, changed)
-    if not changed or module.check_mode:
-        return result
-    if backend.name is None:
-        raise NodeError("iptables is not installed; install the iptables package, or use the role, which does")
-    if any(has_trial(own) for own in raw.values()):
-        left = seconds_left(command, means)
-        if left:
-            raise NodeError(f"other rules are on trial on this node for {left} more seconds; try again after that")
-    if not seconds:
-        apply_states(command, backend, raw, want)
-        return result
-    how = begin(command, backend, means, raw, have, want, seconds)
-    return {**result, "trial": {"seconds": seconds, "undone": how, "cut": cut}}
+    result = result_of(node, node.have, want, change)
+    if change.changed and not module.check_mode:
+        trial = carry_out(command, node, change, seconds)
+        if trial:
+            return {**result, "trial": {**trial, "cut": cut}}
+    return result
 
 
-def _wanted(have: Mapping[str, OwnState], ruleset: Ruleset) -> Dict[str, OwnState]:
-    return {family: with_ruleset(own, ruleset, family) for family, own in have.items()}
+def _wanted(have: Mapping[str, OwnState], ruleset: Ruleset, use_sets: bool) -> Dict[str, OwnState]:
+    return {family: with_ruleset(own, ruleset, family, use_sets) for family, own in have.items()}
 
 
-def _result(
-    backend: Backend, have: Mapping[str, OwnState], want: Mapping[str, OwnState], notes: List[str], changed: bool
-) -> Dict[str, object]:
-    before = {family: own.lines() for family, own in have.items()}
-    after = {family: own.lines() for family, own in want.items()} if changed or have is not want else before
-    commands = {
-        family: text for family, text in ((family, restore_text(have[family], want[family])) for family in want) if text
-    }
-    diff = [
-        {
-            "before_header": f"{family} rules of iks.hardening",
-            "after_header": f"{family} rules of iks.hardening",
-            "before": "".join(f"{line}\n" for line in before[family]),
-            "after": "".join(f"{line}\n" for line in after[family]),
-        }
-        for family in (want if changed else ())
-    ]
-    return {
-        "changed": changed,
-        "before": before,
-        "after": after,
-        "commands": commands,
-        "backend": backend.name,
-        "notes": notes,
-        "diff": diff,
-    }
+def _uses_sets(module: AnsibleModule, node: Node, ruleset: Ruleset) -> bool:
+    """Whether long lists become sets; a node on which nothing is installed yet counts as one that will have ipset."""
+    found = node.means.ipset is not None or (
+        module.check_mode and (module.params["assume_ipset"] or node.backend.name is None)
+    )
+    if ruleset.guard is not None and not found:
+        raise NodeError("guard: the intrusion guard needs ipset on the node; install it, or leave guard out")
+    return found
+
+
+def _emergency(ruleset: Ruleset, state: str, management: List[object]) -> Optional[Emergency]:
+    """What the node falls back to at boot; only the ruleset that closes knows it."""
+    interfaces: Tuple[Optional[str], ...] = ruleset.guarded_interfaces()
+    if state != "present" or not interfaces:
+        return None
+    peer = present_peer()
+    networks = management or ([parse_network("SSH peer", peer["source"])] if peer else [])
+    return Emergency(interfaces, tuple(networks))
 
 
 if __name__ == "__main__":

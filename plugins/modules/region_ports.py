@@ -97,17 +97,8 @@ options:
     type: str
     choices: [present, absent, rendered]
     default: present
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode and return changed status prediction without modifying the target.
-  diff_mode:
-    support: full
-    description: Returns the rules of ours before and after.
-  platform:
-    support: full
-    platforms: linux
-    description: Target platform.
+extends_documentation_fragment:
+  - iks.hardening.attributes.changing
 requirements:
   - netaddr and PyYAML on the controller
   - iptables on the target

@@ -9,13 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import TrafficError
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import (
-    OwnState,
-    is_same,
-    read_state,
-    restore_text,
-    with_ruleset,
-)
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import restore_text, with_ruleset
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_state import OwnState, is_same, read_state
 from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset, default_rules
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES, Rule
 from tests.lab import Lab
@@ -49,17 +44,18 @@ def test_random_rulesets_load_and_read_back(node: Lab, backend: str) -> None:
             return
         for family in FAMILIES:
             # Read anew, so that a failure does not spoil the examples that shrink it.
-            have[family] = read_state(node.run(NODE, [f"{PROGRAMS[family]}-{backend}-save", "-t", "filter"]).stdout)
+            have[family] = read_state(node.run(NODE, [f"{PROGRAMS[family]}-{backend}-save"]).stdout)
             want = with_ruleset(have[family], ruleset, family)
             text = restore_text(have[family], want)
             program = f"{PROGRAMS[family]}-{backend}"
             if text:
                 node.run(NODE, [f"{program}-restore", "-w", "5", "--noflush"], stdin=text)
-            now = read_state(node.run(NODE, [f"{program}-save", "-t", "filter"]).stdout)
+            now = read_state(node.run(NODE, [f"{program}-save"]).stdout)
             assert is_same(now, want), "\n".join(set(now.lines()) ^ set(want.lines()))
             assert restore_text(now, with_ruleset(now, ruleset, family)) == ""
 
     check()
     for family in FAMILIES:
-        node.run(NODE, [f"{PROGRAMS[family]}-{backend}", "-F"])
-        node.run(NODE, [f"{PROGRAMS[family]}-{backend}", "-X"])
+        for table in ("filter", "mangle"):
+            node.run(NODE, [f"{PROGRAMS[family]}-{backend}", "-t", table, "-F"])
+            node.run(NODE, [f"{PROGRAMS[family]}-{backend}", "-t", table, "-X"])

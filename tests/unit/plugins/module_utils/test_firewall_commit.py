@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.iks.hardening.plugins.module_utils import firewall_commit
+from ansible_collections.iks.hardening.plugins.module_utils import firewall_commit, firewall_saved
 from ansible_collections.iks.hardening.plugins.module_utils.errors import NodeError
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import (
     Means,
     begin,
     check_timeout,
-    prepare_folder,
 )
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import OwnState
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_saved import prepare_folder
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_shell import Backend
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_state import OwnState
 
 
 @pytest.mark.parametrize("seconds", [-1, 1, 4, 601])
@@ -55,7 +55,7 @@ def test_F25_a_folder_that_others_prepared_is_refused(tmp_path: Path) -> None:
 
 def test_F20_a_file_that_cannot_be_written_stops_the_trial(tmp_path: Path) -> None:
     with pytest.raises(NodeError, match="cannot be written: .*; nothing was changed"):
-        firewall_commit._write(str(tmp_path / "missing" / "undo"), "text")
+        firewall_saved.write_file(str(tmp_path / "missing" / "undo"), "text")
 
 
 def test_F23_one_task_at_a_time(tmp_path: Path) -> None:

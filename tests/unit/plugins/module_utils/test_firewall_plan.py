@@ -8,13 +8,11 @@ import pytest
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import TrafficError
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import (
-    OwnState,
-    is_same,
-    read_state,
     restore_text,
     with_ruleset,
     without_ruleset,
 )
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_state import OwnState, is_same, read_state
 from ansible_collections.iks.hardening.plugins.module_utils.iptables_text import (
     canonical,
     in_our_words,
@@ -38,12 +36,15 @@ def ruleset(name: str, priority: int, lines: str = OPEN, closes: bool = False) -
 
 def saved(state: OwnState, foreign: str = "") -> str:
     """What iptables-save would print of a state."""
-    chains = "".join(f":{chain} - [0:0]\n" for chain in state.chains)
-    return (
-        f"*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n{chains}{foreign}"
-        + "\n".join(state.lines())
-        + "\nCOMMIT\n"
-    )
+    text = ""
+    for name, table in state.tables():
+        chains = "".join(f":{chain} - [0:0]\n" for chain in table.chains)
+        option = "" if name == "filter" else f"-t {name} "
+        lines = [line[len(option) :] for line in state.lines() if line.startswith(f"{option}-A")]
+        built_in = "".join(f":{hook} ACCEPT [0:0]\n" for hook in ("INPUT", "OUTPUT", "POSTROUTING"))
+        own = "\n".join([*lines, ""])
+        text += f"*{name}\n{built_in}{chains}{foreign if name == 'filter' else ''}{own}COMMIT\n"
+    return text
 
 
 def test_first_ruleset() -> None:
@@ -69,7 +70,7 @@ def test_rulesets_compose_by_priority_and_the_closing_one_is_last() -> None:
     state = OwnState()
     for name, priority, closes in (("node", 100, True), ("vpn", 700, False), ("region", 500, False)):
         state = with_ruleset(state, ruleset(name, priority, closes=closes), "ipv4")
-    assert [line.rsplit(" ", 1)[1] for line in state.chains["IKS-OUTPUT"]] == [
+    assert [line.rsplit(" ", 1)[1] for line in state.filter.chains["IKS-OUTPUT"]] == [
         "IKS-OUTPUT-region",
         "IKS-OUTPUT-vpn",
         "IKS-OUTPUT-node",
@@ -93,9 +94,9 @@ def test_absent_leaves_no_trace() -> None:
         with_ruleset(OwnState(), ruleset("node", 900, closes=True), "ipv4"), ruleset("region", 500), "ipv4"
     )
     one = without_ruleset(both, "node")
-    assert set(one.chains) == {"IKS-OUTPUT", "IKS-OUTPUT-region"}
+    assert set(one.filter.chains) == {"IKS-OUTPUT", "IKS-OUTPUT-region"}
     none = without_ruleset(one, "region")
-    assert (dict(none.chains), dict(none.jumps)) == ({}, {})
+    assert (dict(none.filter.chains), dict(none.filter.jumps)) == ({}, {})
     text = restore_text(one, none)
     assert text.index("-D OUTPUT") < text.index("-X IKS-OUTPUT")
     assert restore_text(OwnState(), without_ruleset(OwnState(), "node")) == ""
@@ -130,7 +131,7 @@ def test_a_jump_put_above_ours_is_no_change() -> None:
 def test_doubled_jump_is_mended() -> None:
     want = with_ruleset(OwnState(), ruleset("region", 500), "ipv4")
     have = read_state(
-        saved(want).replace("COMMIT", '-A OUTPUT -m comment --comment "iks.hardening" -j IKS-OUTPUT\nCOMMIT')
+        saved(want).replace("COMMIT", '-A OUTPUT -m comment --comment "iks.hardening" -j IKS-OUTPUT\nCOMMIT', 1)
     )
     text = restore_text(have, want)
     assert text.count("-A OUTPUT -m comment") == 1
@@ -144,7 +145,7 @@ def test_foreign_chains_are_never_written() -> None:
     touched = {line.split()[1] for line in text.splitlines() if line.startswith("-")} | {
         line[1:].split()[0] for line in text.splitlines() if line.startswith(":")
     }
-    assert {name for name in touched if not name.startswith("IKS-")} == {"OUTPUT"}
+    assert {name for name in touched if not name.startswith("IKS-")} == {"OUTPUT", "POSTROUTING"}
 
 
 def test_closing_ruleset_keeps_the_node_alive() -> None:
@@ -263,7 +264,9 @@ def test_dialects_are_levelled(left: str, right: str) -> None:
 def test_results_of_two_runs_read_alike(printed: str, ours: str) -> None:
     """`after` of the first run and `before` of the second differed where the tools print a name from /etc/protocols."""
     assert in_our_words(printed) == ours
-    assert read_state(f"*filter\n:IKS-INPUT - [0:0]\n-A IKS-INPUT {printed}\nCOMMIT\n").chains["IKS-INPUT"] == (ours,)
+    assert read_state(f"*filter\n:IKS-INPUT - [0:0]\n-A IKS-INPUT {printed}\nCOMMIT\n").filter.chains["IKS-INPUT"] == (
+        ours,
+    )
 
 
 def test_apostrophe_is_printed_as_the_tools_print_it() -> None:

@@ -35,5 +35,5 @@ def test_rendered_text_is_one_line_whose_comment_reads_back(rule: Rule) -> None:
         for spec in rule_specs(rule, family):
             assert "\n" not in spec
             assert comment_of(spec) == rule.comment
-            assert target_of(spec) in ("ACCEPT", "DROP", "REJECT")
+            assert target_of(spec) in ("ACCEPT", "DROP", "REJECT", *(["LOG"] if rule.log else []))
             assert canonical(spec) != canonical(spec.replace("-m comment", "-i eth7 -m comment"))

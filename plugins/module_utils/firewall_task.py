@@ -1,0 +1,191 @@
+# Copyright: Contributors to the iks.hardening collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every task that changes a node's rulesets does: look, plan, load on trial or at once, confirm, save for boot.
+
+The modules turn their parameters into the wanted states; everything else is here, so that a rollback is as safe as a
+change. Nothing here knows Ansible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Mapping, Optional, Tuple
+
+from . import firewall_boot, firewall_saved
+from .errors import NodeError
+from .firewall_boot import Emergency
+from .firewall_commit import Means, begin, confirm, end, is_confirmed, seconds_left, settle
+from .firewall_holders import detect_backend
+from .firewall_plan import restore_text
+from .firewall_saved import Saved
+from .firewall_shell import Backend, Run, apply_states, collect_sets, families_in_kernel, load_sets, read_states
+from .firewall_state import OwnState, entries_of
+from .firewall_trial import has_trial, promoted, without_trial
+from .peer_sets import changed_sets
+from .traffic import IPV6
+
+States = Mapping[str, OwnState]
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a task found. `raw` is what the kernel holds, `have` the same without leftovers of a trial."""
+
+    backend: Backend
+    means: Means
+    raw: States
+    have: States
+    saved: Optional[Saved]
+    script: str
+
+    @property
+    def notes(self) -> List[str]:
+        """What a reader should know of the node."""
+        notes = [] if IPV6 in families_in_kernel() else ["the kernel has no IPv6; only the IPv4 half is loaded"]
+        if self.backend.name is None:
+            notes.append("iptables is not installed; the node counts as empty")
+        if self.means.ipset is None:
+            notes.append("ipset is not installed; every address of a list is a rule of its own")
+        if not self.means.systemd:
+            notes.append("systemd does not run; the rules are not saved for boot")
+        if self.saved is not None and self.saved.body is None:
+            notes.append(f"the saved generation {self.saved.number} is damaged; this run replaces it")
+        report = firewall_boot.boot_report(firewall_boot.read_file(firewall_boot.REPORT))
+        if report["loaded"] == "emergency":
+            notes.append("at boot no saved generation was intact, and the emergency ruleset was loaded")
+        return notes
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to be done. `rules`: families whose chains change. `body`: the generation to save, None for none."""
+
+    want: States
+    rules: Tuple[str, ...]
+    sets: Tuple[str, ...]
+    leftovers: bool
+    body: Optional[str]
+    files: Mapping[str, str]
+    missing: Tuple[str, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is to be done at all."""
+        return bool(self.rules or self.sets or self.leftovers or self.body is not None or self.missing)
+
+    def told(self) -> List[str]:
+        """What changes besides the rules, in words."""
+        parts = [f"set {name} is filled" for name in self.sets]
+        if self.leftovers:
+            parts.append("leftovers of an ended trial are removed")
+        if self.body is not None:
+            parts.append("the rules are saved for boot")
+        return parts + [f"{path} is written" for path in self.missing]
+
+
+def look(run: Run) -> Node:
+    """Read the node. Raises NodeError when it cannot be worked with."""
+    means = Means.of_node()
+    backend = detect_backend(run)
+    raw = read_states(run, backend)
+    clean = promoted if any(map(has_trial, raw.values())) and is_confirmed(run, means) else without_trial
+    have = {family: clean(own) for family, own in raw.items()}
+    return Node(backend, means, raw, have, firewall_saved.newest(), firewall_boot.read_file(firewall_boot.SCRIPT))
+
+
+def plan(node: Node, want: States, emergency: Optional[Emergency], management_given: bool) -> Change:
+    """What has to change for `want` to be loaded, saved, and there at the next boot. Reads files, writes none."""
+    rules = tuple(family for family in want if restore_text(node.have[family], want[family]))
+    sets = tuple(sorted({name for family in want for name in changed_sets(node.have[family].sets, want[family].sets)}))
+    leftovers = any(restore_text(node.raw[family], node.have[family]) for family in want)
+    body: Optional[str] = None
+    files: Dict[str, str] = {}
+    missing: List[str] = []
+    if node.means.systemd:
+        backend = node.backend.name or "nft"
+        empty = not any(state.filter.chains for state in want.values())
+        if (node.saved is not None or not empty) and not firewall_saved.says(
+            node.saved.body if node.saved is not None else None, want, backend
+        ):
+            body = firewall_saved.generation_body(want, backend)
+        parts = firewall_boot.parts_of(node.script)
+        if not any(entry.closes for state in want.values() for entry in entries_of(state.filter, "INPUT")):
+            parts = {}
+        elif emergency is not None and (management_given or rules or not parts):
+            # Without networks of the user's the present SSH peer counts, which is no reason to change anything.
+            parts = firewall_boot.emergency_parts(emergency, backend)
+        if not empty or node.script:
+            files = firewall_boot.wanted_files(parts)
+            missing = firewall_boot.missing_files(files)
+    return Change(want, rules, sets, leftovers, body, files, tuple(missing))
+
+
+def refuse_other_trial(run: Run, node: Node) -> None:
+    """Raise NodeError while another task's rules are on trial."""
+    if node.means.ipset is None or any(has_trial(own) for own in node.raw.values()):
+        left = seconds_left(run, node.means)
+        if left:
+            raise NodeError(f"other rules are on trial on this node for {left} more seconds; try again after that")
+
+
+def carry_out(run: Run, node: Node, change: Change, seconds: int) -> Optional[Dict[str, object]]:
+    """Load, on trial for `seconds` or at once (0); the trial's data for the controller, or None when all is done.
+
+    Raises NodeError, which says what was changed or that nothing was.
+    """
+    if node.backend.name is None:
+        raise NodeError("iptables is not installed; install the iptables package, or use the role, which does")
+    refuse_other_trial(run, node)
+    # A full or read-only disk is found before the first rule changes.
+    firewall_boot.check_writable(change.missing)
+    if change.body is not None:
+        firewall_saved.stage(change.body)
+    try:
+        if change.rules and seconds:
+            how = begin(run, node.backend, node.means, node.raw, node.have, change.want, seconds)
+            return {"seconds": seconds, "undone": how}
+        if change.rules or change.leftovers:
+            apply_states(run, node.backend, node.raw, change.want)
+        elif change.sets:
+            load_sets(run, node.have, change.want)
+    except NodeError:
+        firewall_saved.drop_staged()
+        raise
+    if change.leftovers:
+        end(run, node.means)
+    collect_sets(run, change.want)
+    save(run, change)
+    return None
+
+
+def accept(run: Run, node: Node, change: Change) -> None:
+    """Confirm the rules on trial and save them. Raises NodeError when the trial is over."""
+    # Without sets the rules on trial stand in their final chains already.
+    if change.rules or node.means.ipset is None:
+        confirm(run, node.backend, node.means, node.raw, node.have, change.want)
+    elif is_confirmed(run, node.means):
+        settle(run, node.backend, node.means, node.raw, change.want)
+    else:
+        raise NodeError("the time for the confirmation is over: the former rules are back")
+    save(run, change)
+
+
+def save(run: Run, change: Change) -> None:
+    """Make the confirmed rules the newest generation, and have boot load it. Raises NodeError."""
+    if change.body is not None:
+        firewall_saved.stage(change.body)
+        firewall_saved.keep_staged()
+    if change.missing:
+        firewall_boot.install(run, change.files, change.missing)
+
+
+def states_text(states: States) -> Dict[str, List[str]]:
+    """States as results have them: the lines of each family."""
+    return {family: own.lines() for family, own in states.items()}
+
+
+def commands(have: States, want: States) -> Dict[str, str]:
+    """What is given to `iptables-restore --noflush`, for each family that changes."""
+    texts = {family: restore_text(have[family], want[family]) for family in want}
+    return {family: text for family, text in texts.items() if text}
