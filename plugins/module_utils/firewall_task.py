@@ -46,7 +46,7 @@ class Node:
         if self.backend.name is None:
             notes.append("iptables is not installed; the node counts as empty")
         if self.means.ipset is None:
-            notes.append("ipset is not installed; every address of a list is a rule of its own")
+            notes.append("ipset is not installed; without it every address of a long list is a rule of its own")
         if not self.means.systemd:
             notes.append("systemd does not run; the rules are not saved for boot")
         if self.saved is not None and self.saved.body is None:

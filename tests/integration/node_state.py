@@ -59,4 +59,9 @@ def states(lab: Lab, nodes: Iterable[str]) -> dict[str, list[str]]:
 
 def without_ours(lines: Iterable[str]) -> list[str]:
     """The same without chains and rules of the collection: what belongs to others, in its order."""
-    return [line for line in lines if "IKS-" not in line]
+    sections: dict[str, list[str]] = {}
+    for line in lines:
+        if "IKS-" not in line and "IKS~" not in line:
+            title, _colon, text = line.partition(": ")
+            sections.setdefault(title, []).append(text)
+    return [f"{title}: {line}" for title, found in sections.items() if not _is_void(found) for line in found]

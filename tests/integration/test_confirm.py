@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_trial import arming_text, gate_sets
 from tests.lab import Probe, run_probes
 from tests.lab.lab import Lab
 
@@ -144,7 +145,7 @@ def test_F01_controller_killed(former: list[str], node: Lab, controller: subproc
 def test_F07_controller_and_timer_killed(node: Lab, controller: subprocess.Popen[str]) -> None:
     """The kernel alone: what is left are chains that no packet enters, and the next run takes them away."""
     controller.kill()
-    node.run(NODE, ["systemctl", "stop", "iks-firewall-undo-ipv4.timer", "iks-firewall-undo-ipv6.timer"])
+    node.run(NODE, ["systemctl", "stop", "iks-firewall-undo.timer"])
     time.sleep(SECONDS + 1)
     assert trial_on(node)
     assert reachable(node)
@@ -183,7 +184,7 @@ def test_F17_what_others_write_during_the_trial_stays(node: Lab, controller: sub
 
 
 def test_F23_a_second_controller_gets_a_clean_error(former: list[str], node: Lab) -> None:
-    gate = "create iks-gate4 hash:net family inet timeout 600\nadd iks-gate4 0.0.0.0/1 timeout 30\n"
+    gate = arming_text(30)
     saved = node_state(node, NODE)
     node.run(NODE, ["ipset", "restore"], stdin=gate)
     tool = (
@@ -198,7 +199,8 @@ def test_F23_a_second_controller_gets_a_clean_error(former: list[str], node: Lab
     assert result.failed
     assert "other rules are on trial on this node for" in result.message
     node.run(NODE, [tool, "-X", "IKS~INPUT"])
-    node.run(NODE, ["ipset", "destroy", "iks-gate4"])
+    for name in gate_sets():
+        node.run(NODE, ["ipset", "destroy", name], check=False)
     assert node_state(node, NODE) == saved
 
 

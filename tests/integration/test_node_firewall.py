@@ -90,7 +90,7 @@ def test_life_of_a_ruleset(nodes: Lab, node: str, backend: str) -> None:
     assert sorted(run.one("first").data["commands"]) == ["ipv4", "ipv6"]
     assert dumped(run, "checked") == untouched
     after = run.one("first").data["after"]
-    diff = run.one("check").data["diff"]
+    diff = [item for item in run.one("check").data["diff"] if "before" in item]
     assert [item["before"] for item in diff] == ["", ""]
     assert [item["after"].splitlines() for item in diff] == [after["ipv4"], after["ipv6"]]
 
@@ -246,8 +246,8 @@ def test_rules_in_both_backends_are_refused(nodes: Lab) -> None:
         assert not found.changed
         for part in (
             "in both backends",
-            "nft holds chain FORWARD of the ipv4 filter table",
-            "legacy holds chain",
+            "nft: somebody (chain FORWARD of the ipv4 filter table)",
+            "legacy: Calico (chain ",
             "Nothing was changed",
         ):
             assert part in found.message
@@ -320,8 +320,8 @@ def test_node_without_iptables(nodes: Lab) -> None:
     assert any("IKS-INPUT-node" in line for line in check.data["after"]["ipv4"])
     assert check.data["diff"][0]["before"] == ""
     assert "iptables is not installed; the node counts as empty" in check.data["notes"]
-    assert "ipset is not installed; every address of a list is a rule of its own" in check.data["notes"]
-    listed = [line for line in check.data["after"]["ipv4"] if "ports: SSH" in line]
+    assert "ipset is not installed; without it every address of a long list is a rule of its own" in check.data["notes"]
+    listed = [line for line in check.data["after"]["ipv4"] if "ports: SSH" in line and "-t mangle" not in line]
     assert [line.split(" -s ")[1].split()[0] for line in listed] == ["10.0.0.0/8", "192.0.2.0/24"]
     assert run.one("real").failed
     assert "iptables is not installed; install the iptables package, or use the role" in run.one("real").message
