@@ -17,7 +17,8 @@ from ..module_utils.traffic_lines import rule_to_line
 from ..plugin_utils.confirmed import load_ruleset
 
 # Options of the ruleset itself; all others describe the region.
-_RULESET = ("name", "priority", "state", "confirm_timeout")
+_CONFIRMATION = ("confirm_timeout", "confirm_from", "confirm_port", "confirm_address")
+_RULESET = ("name", "priority", "state", "assume_ipset", *_CONFIRMATION)
 
 
 class ActionModule(ActionBase):
@@ -36,7 +37,8 @@ class ActionModule(ActionBase):
                 raise AnsibleActionFail(unchanged(error)) from None
         if options["state"] == "rendered":
             return {**result, "changed": False, "rules": rules, "warnings": warnings}
-        arguments = {key: options[key] for key in _RULESET} | {"rules": "\n".join(rules)}
+        given = {key: options[key] for key in _RULESET if options[key] is not None}
+        arguments = given | {"rules": "\n".join(rules)}
         done = load_ruleset(self, arguments, task_vars)
         return {**result, **done, "rules": rules, "warnings": [*done.get("warnings", []), *warnings]}
 

@@ -35,6 +35,9 @@ options:
   catalogue:
     description: Date of the region catalogue whose management networks count.
     type: str
+  overlay:
+    description: A dictionary that is laid over the catalogue.
+    type: raw
   nodes:
     description: Addresses of the other nodes; on a single-interface node each has to lie in C(cluster_networks).
     type: list
@@ -50,7 +53,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Keys C(rules) (lines), C(defaults), C(notes), C(public) and C(private) (interfaces).
+  description: Keys C(rules) (lines), C(defaults), C(guard), C(management), C(notes), C(public) and C(private) (interfaces).
   type: dict
 """
 
@@ -59,7 +62,9 @@ from typing import Any, Callable, Mapping, Sequence
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.errors import HardeningError, unchanged
+from ..plugin_utils.catalogue import load_catalogue
 from ..plugin_utils.node_profile import Settings, Shape, check_peers, node_ruleset
+from ..plugin_utils.region_rules import catalogue_networks, provider_management_networks
 
 
 def _filter(
@@ -69,23 +74,20 @@ def _filter(
     provider: str = "none",
     catalogue: str | None = None,
     nodes: Sequence[str] = (),
+    overlay: Any = None,
 ) -> dict[str, Any]:
     options = dict(settings or {})
     try:
+        known = load_catalogue(catalogue, overlay if isinstance(overlay, Mapping) else None)
         if provider == "ibm":
-            options["provider_management"] = _management(catalogue)
+            options["provider_management"] = list(provider_management_networks(known))
+        if options.get("intrusion_guard"):
+            options["catalogue_networks"] = catalogue_networks(known)
         chosen = Settings.from_options(options)
         check_peers(Shape.of(info, chosen).single, chosen, nodes)
         return node_ruleset(kind, info, chosen)
     except HardeningError as error:
         raise AnsibleFilterError(unchanged(error)) from None
-
-
-def _management(catalogue: str | None) -> list[tuple[str, str]]:
-    from ..plugin_utils.catalogue import load_catalogue
-    from ..plugin_utils.region_rules import provider_management_networks
-
-    return list(provider_management_networks(load_catalogue(catalogue) if catalogue else load_catalogue()))
 
 
 class FilterModule:

@@ -70,11 +70,16 @@ program() {{
 
 # One family from standard input. Jumps that are there already are left out: the unit can be started again.
 load() {{
-  present=$("$(program "$1" save)" 2>/dev/null | awk '/^\\*/ {{ table = $0 }} /-j IKS-/ {{ print table " " $0 }}')
+  text=$(cat)
+  [ -n "$text" ] || return 0
+  present=$("$(program "$1" save)" 2>/dev/null | awk '/^\\*/ {{ table = $0 }} /^-A [A-Z]+ .*-j IKS-/ {{ print table " " $0 }}')
   export present
-  awk 'BEGIN {{ n = split(ENVIRON["present"], a, "\n"); for (i = 1; i <= n; i++) there[a[i]] }}
-       /^\\*/ {{ table = $0 }} !((table " " $0) in there)' |
-    "$(program "$1" restore)" -w {LOCK_WAIT} --noflush
+  printf '%s\\n' "$text" |
+    awk 'BEGIN {{ n = split(ENVIRON["present"], a, "\\n"); for (i = 1; i <= n; i++) there[a[i]] }}
+         /^\\*/ {{ table = $0 }} !((table " " $0) in there)' |
+    "$(program "$1" restore)" -w {LOCK_WAIT} --noflush || return 1
+  # A restore that was given nothing succeeds too.
+  "$(program "$1" save)" | grep -q -e '-j IKS-'
 }}
 
 # Everything from the parts that the command in the arguments prints.
@@ -217,9 +222,14 @@ def install(run: Run, files: Mapping[str, str], paths: Iterable[str]) -> None:
         checked(run, ["systemctl", "daemon-reload"], "", "")
 
 
-def uninstall(run: Run) -> List[str]:
-    """Take the unit and the script away; the paths that were there."""
-    found = [path for path in (WANTED, UNIT_FILE, SCRIPT) if os.path.lexists(path)]
+def present_files() -> List[str]:
+    """Paths of what boot has of ours."""
+    return [path for path in (WANTED, UNIT_FILE, SCRIPT) if os.path.lexists(path)]
+
+
+def uninstall(run: Run) -> None:
+    """Take the unit and the script away."""
+    found = present_files()
     for path in (WANTED, UNIT_FILE, SCRIPT, REPORT):
         with contextlib.suppress(OSError):
             os.unlink(path)
@@ -227,7 +237,6 @@ def uninstall(run: Run) -> List[str]:
         run(["systemctl", "daemon-reload"], "")
     with contextlib.suppress(OSError):
         os.rmdir(CONFIGURATION_FOLDER)
-    return found
 
 
 def boot_state(saved: Iterable[Saved]) -> Dict[str, object]:

@@ -181,6 +181,14 @@ def end(run: Run, means: Means) -> None:
             os.unlink(path)
 
 
+def remove_undo_folder() -> None:
+    """Take away what of ours is below /run."""
+    with contextlib.suppress(OSError):
+        os.rmdir(UNDO_FOLDER)
+    with contextlib.suppress(OSError):
+        os.unlink(LOCK_FILE)
+
+
 def seconds_left(run: Run, means: Means) -> int:
     """How long another task's trial still lives; 0 when none does."""
     if means.ipset is not None:

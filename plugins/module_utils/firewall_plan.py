@@ -101,6 +101,11 @@ def recomposed(filters: OwnTable, foreign: Foreign) -> OwnState:
     return OwnState(table, early_table(table, foreign), {}, foreign)
 
 
+def recomposed_as(saved: OwnState, here: OwnState) -> OwnState:
+    """A saved state on the node as it is: our jumps where others' rules want them now."""
+    return replace(recomposed(saved.filter, here.foreign), sets=saved.sets)
+
+
 def hook_jump(entry: str) -> str:
     """The rule that leads from a built-in chain of the filter table to our chain."""
     return f'-m comment --comment "iks.hardening" -j {entry}'

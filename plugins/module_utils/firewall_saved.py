@@ -148,6 +148,38 @@ def newest(folder: str = GENERATIONS) -> Optional[Saved]:
     return Saved(max(numbers), _body(_path(folder, max(numbers)))) if numbers else None
 
 
+def choose_generation(saved: List[Saved], wanted: str) -> Saved:
+    """The generation that `last`, `previous` or a number means. Raises NodeError."""
+    intact = [item for item in saved if item.body is not None]
+    known = ", ".join(str(item.number) for item in intact) or "none"
+    place = {"last": 0, "previous": 1}.get(wanted)
+    if place is not None and place < len(intact):
+        return intact[place]
+    for item in intact:
+        if str(item.number) == wanted:
+            return item
+    raise NodeError(
+        f"to: {wanted!r} is not a saved generation; saved and intact are {known}; "
+        "allowed are last, previous, one of these numbers, and removed"
+    )
+
+
+def present_files() -> List[str]:
+    """Paths of what is saved."""
+    found = [_path(GENERATIONS, item.number) for item in generations()]
+    return found + [path for path in (STAGED, GENERATIONS, STATE_FOLDER) if os.path.lexists(path)]
+
+
+def forget() -> None:
+    """Take every saved generation away."""
+    for path in present_files():
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    for folder in (GENERATIONS, STATE_FOLDER):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+
+
 def _path(folder: str, number: int) -> str:
     return f"{folder}/{number:06d}.rules"
 

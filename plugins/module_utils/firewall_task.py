@@ -15,9 +15,18 @@ from typing import Dict, List, Mapping, Optional, Tuple
 from . import firewall_boot, firewall_saved
 from .errors import NodeError
 from .firewall_boot import Emergency
-from .firewall_commit import Means, begin, confirm, end, is_confirmed, seconds_left, settle
+from .firewall_commit import (
+    Means,
+    begin,
+    confirm,
+    end,
+    is_confirmed,
+    remove_undo_folder,
+    seconds_left,
+    settle,
+)
 from .firewall_holders import detect_backend
-from .firewall_plan import restore_text
+from .firewall_plan import restore_text, without_all
 from .firewall_saved import Saved
 from .firewall_shell import Backend, Run, apply_states, collect_sets, families_in_kernel, load_sets, read_states
 from .firewall_state import OwnState, entries_of
@@ -68,6 +77,7 @@ class Change:
     body: Optional[str]
     files: Mapping[str, str]
     missing: Tuple[str, ...]
+    removes: bool = False
 
     @property
     def changed(self) -> bool:
@@ -81,7 +91,7 @@ class Change:
             parts.append("leftovers of an ended trial are removed")
         if self.body is not None:
             parts.append("the rules are saved for boot")
-        return parts + [f"{path} is written" for path in self.missing]
+        return parts + [f"{path} is {'removed' if self.removes else 'written'}" for path in self.missing]
 
 
 def look(run: Run) -> Node:
@@ -178,6 +188,27 @@ def save(run: Run, change: Change) -> None:
         firewall_saved.keep_staged()
     if change.missing:
         firewall_boot.install(run, change.files, change.missing)
+
+
+def plan_removal(node: Node) -> Change:
+    """Nothing of ours is left: chains, jumps, sets, unit, script and saved generations."""
+    want = {family: without_all(own) for family, own in node.have.items()}
+    rules = tuple(family for family in want if restore_text(node.have[family], want[family]))
+    leftovers = any(restore_text(node.raw[family], node.have[family]) for family in want)
+    gone = [*firewall_boot.present_files(), *firewall_saved.present_files()]
+    return Change(want, rules, (), leftovers, None, {}, tuple(gone), removes=True)
+
+
+def remove(run: Run, node: Node, change: Change) -> None:
+    """Carry a removal out. Raises NodeError."""
+    refuse_other_trial(run, node)
+    if change.rules or change.leftovers:
+        apply_states(run, node.backend, node.raw, change.want)
+    end(run, node.means)
+    collect_sets(run, change.want)
+    firewall_boot.uninstall(run)
+    firewall_saved.forget()
+    remove_undo_folder()
 
 
 def states_text(states: States) -> Dict[str, List[str]]:

@@ -97,14 +97,16 @@ def _limits(rule: Rule, family: str) -> str:
     """An accepting rule counts up to its limit, a denying one what is above it."""
     way = "upto" if rule.action == "accept" else "above"
     text = ""
+    # A source of IPv6 is whoever has a /64: each of them can use all its addresses.
+    mask = 32 if family == "ipv4" else 64
     if rule.connections is not None:
-        mask = 32 if family == "ipv4" else 128
         text += f"-m connlimit --connlimit-{way} {rule.connections} --connlimit-mask {mask} --connlimit-saddr "
     if rule.rate is not None:
         mode = "--hashlimit-mode srcip " if rule.rate.per == "source" else ""
+        narrow = f"--hashlimit-srcmask {mask} " if mode and family == "ipv6" else ""
         text += (
             f"-m hashlimit --hashlimit-{way} {rule.rate.count}/{RATE_UNITS[rule.rate.unit]} "
-            f"--hashlimit-burst {rule.rate.burst} {mode}--hashlimit-name {_limit_name(rule)} "
+            f"--hashlimit-burst {rule.rate.burst} {mode}--hashlimit-name {_limit_name(rule)} {narrow}"
         )
     return text
 

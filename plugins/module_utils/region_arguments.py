@@ -23,5 +23,9 @@ ARGUMENTS = {
     "name": {"type": "str", "default": "region"},
     "priority": {"type": "int", "default": 500},
     "confirm_timeout": {"type": "int", "default": 30},
+    "confirm_from": {"type": "str"},
+    "confirm_port": {"type": "int", "default": 22},
+    "confirm_address": {"type": "str"},
+    "assume_ipset": {"type": "bool", "default": False},
     "state": {"type": "str", "choices": ["present", "absent", "rendered"], "default": "present"},
 }

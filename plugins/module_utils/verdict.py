@@ -63,6 +63,8 @@ def matches(rule: Rule, packet: Packet) -> bool:
         and _among(packet.port, rule.ports)
         and _among(packet.source_port, rule.source_ports)
         and (rule.icmp_types is None or packet.icmp_type in rule.icmp_types)
+        # A denying rule with a limit matches what is above it, which a first packet is not.
+        and (rule.action == "accept" or (rule.rate is None and rule.connections is None))
         and (rule.states is None or bool(set(rule.states) & set(packet.states)))
     )
 

@@ -91,6 +91,20 @@ options:
         V(0) loads them at once.
     type: int
     default: 30
+  confirm_from:
+    description: See O(iks.hardening.node_firewall#module:confirm_from).
+    type: str
+  confirm_port:
+    description: See O(iks.hardening.node_firewall#module:confirm_port).
+    type: int
+    default: 22
+  confirm_address:
+    description: See O(iks.hardening.node_firewall#module:confirm_address).
+    type: str
+  assume_ipset:
+    description: See O(iks.hardening.node_firewall#module:assume_ipset).
+    type: bool
+    default: false
   state:
     description:
       - V(present) and V(absent) change the node; V(rendered) only returns the rules, without a connection to it.

@@ -16,10 +16,13 @@ from typing import Any, Iterable, Mapping, Sequence
 
 from ..module_utils.errors import HardeningError, choices
 from ..module_utils.firewall_guard import check_interfaces_among, locked_out
+from ..module_utils.intrusion import read_guard
 from ..module_utils.ruleset import Ruleset, default_rules
 from ..module_utils.traffic import ANY, as_list, parse_network, parse_ports, rule_from_dict
 from ..module_utils.traffic_lines import read_rules, rule_to_line
 
+# New connections of one source at once before its rate counts: a page of dashboards opens dozens.
+_BURST = 300
 KINDS = ("worker", "master", "gateway")
 PAGE = "page 2017-09-29 default policies"
 # The first node port and the last, Kubernetes' default --service-node-port-range.
@@ -50,7 +53,13 @@ class Settings:
     apiserver_ports: Sequence[Any] = (443, 6443)
     etcd_ports: Sequence[Any] = (2379,)
     node_ports: str = NODE_PORTS
+    apiserver_connections: int | None = 500
+    apiserver_rate: str | None = "100/second"
+    log_denied: bool = True
+    intrusion_guard: bool = False
+    intrusion_hold: int | None = None
     provider_management: Sequence[tuple[str, str]] = ()
+    catalogue_networks: Sequence[str] = ()
     extra_rules: Sequence[Any] = ()
     allow_lockout: bool = False
 
@@ -129,7 +138,7 @@ class _Rules:
     def add(self, name: str, reason: str, direction: str = "in", protocol: str = ANY, **more: Any) -> None:
         data = {key: value for key, value in more.items() if value is not None}
         rule = rule_from_dict(
-            {"name": name, "direction": direction, "action": "accept", "protocol": protocol, "reason": reason, **data}
+            {"name": name, "direction": direction, "action": "accept", "protocol": protocol, "reason": reason} | data
         )
         self.lines.append(rule_to_line(rule))
 
@@ -145,6 +154,7 @@ def node_ruleset(kind: str, info: Mapping[str, Any], settings: Settings) -> dict
     rules, notes = _Rules(), []
     _incoming(rules, kind, info, shape, settings)
     defaults: list[dict[str, str]] = [{"direction": "in", "interface": shape.public}]
+    guard = _guard(info, settings)
     restricted = settings.egress == "restricted"
     if restricted:
         notes += _outgoing(rules, "out", info, shape, settings)
@@ -161,19 +171,48 @@ def node_ruleset(kind: str, info: Mapping[str, Any], settings: Settings) -> dict
     user = [
         rule_to_line(rule_from_dict(item)) if isinstance(item, Mapping) else str(item) for item in settings.extra_rules
     ]
-    _check_whole(user + rules.lines, defaults, info, settings)
+    if settings.log_denied:
+        for item in defaults:
+            item["log"] = f"iks-drop-{item['direction']}:"
+    _check_whole(user + rules.lines, defaults, guard, info, settings)
     return {
         "rules": user + rules.lines,
         "defaults": defaults,
+        "guard": guard,
+        "management": list(settings.management_networks),
         "notes": notes,
         "public": shape.public,
         "private": shape.private,
     }
 
 
-def _check_whole(lines: list[str], defaults: list[dict[str, str]], info: Mapping[str, Any], settings: Settings) -> None:
+def _guard(info: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """The intrusion guard's settings: whom it never holds is whoever has a name in the cluster or in the catalogue."""
+    if not settings.intrusion_guard:
+        return {}
+    peer = info.get("ssh_peer")
+    never = [
+        *settings.cluster_networks,
+        *settings.management_networks,
+        *settings.operator_networks,
+        *settings.resolvers,
+        *(item for item in info["resolvers"] if "%" not in item),
+        *(network for network, _reason in settings.provider_management),
+        *settings.catalogue_networks,
+        *([str(peer["source"])] if peer else []),
+    ]
+    return {"never": sorted(set(never)), **({"hold": settings.intrusion_hold} if settings.intrusion_hold else {})}
+
+
+def _check_whole(
+    lines: list[str],
+    defaults: list[dict[str, str]],
+    guard: Mapping[str, Any],
+    info: Mapping[str, Any],
+    settings: Settings,
+) -> None:
     """What the module would refuse on the node is refused here already: nothing, on no node, has been changed yet."""
-    ruleset = Ruleset("node", 900, tuple(read_rules(lines)), default_rules(defaults))
+    ruleset = Ruleset("node", 900, tuple(read_rules(lines)), default_rules(defaults), read_guard(guard))
     check_interfaces_among(ruleset, info["interfaces"])
     peer = info.get("ssh_peer")
     found = locked_out(ruleset, peer, info["interfaces"]) if peer and not settings.allow_lockout else ""
@@ -220,6 +259,7 @@ def _incoming(rules: _Rules, kind: str, info: Mapping[str, Any], shape: Shape, s
                 )
     if kind == "master":
         sources = settings.operator_networks or ANY
+        _limits(rules, public, settings)
         rules.add(
             "apiserver",
             "kubectl and the workers reach the API server",
@@ -246,6 +286,37 @@ def _incoming(rules: _Rules, kind: str, info: Mapping[str, Any], shape: Shape, s
         by_reason.setdefault(reason, []).append(network)
     for number, (reason, networks) in enumerate(by_reason.items(), 1):
         rules.add(f"provider-{number}", f"{PAGE}: allow-sys-mgmt; {reason}", sources=networks, interface=public)
+
+
+def _limits(rules: _Rules, public: str, settings: Settings) -> None:
+    """What protects the API server from floods of connections; the cluster's own nodes are not counted."""
+    if settings.cluster_networks:
+        rules.add(
+            "apiserver-cluster",
+            "the cluster's nodes reach the API server, without a limit",
+            protocol="tcp",
+            ports=settings.apiserver_ports,
+            sources=settings.cluster_networks,
+            interface=public,
+        )
+    common = {"protocol": "tcp", "ports": settings.apiserver_ports, "states": ["new"], "interface": public}
+    if settings.apiserver_connections:
+        rules.add(
+            "apiserver-connections",
+            "a flood: more connections of one source than iks_apiserver_connections",
+            action="drop",
+            connections=settings.apiserver_connections,
+            **common,
+        )
+    if settings.apiserver_rate:
+        rules.add(
+            "apiserver-rate",
+            "a flood: new connections of one source faster than iks_apiserver_rate",
+            action="drop",
+            rate=settings.apiserver_rate,
+            burst=_BURST,
+            **common,
+        )
 
 
 def _outgoing(rules: _Rules, direction: str, info: Mapping[str, Any], shape: Shape, settings: Settings) -> list[str]:

@@ -96,6 +96,14 @@ def provider_management_networks(catalogue: Catalogue) -> list[tuple[str, str]]:
     return list(found.items())
 
 
+def catalogue_networks(catalogue: Catalogue) -> list[str]:
+    """Every public network that the catalogue names: masters and services of all regions."""
+    found = {address for region in catalogue.regions for group in region.masters for address in group.addresses}
+    for service in catalogue.services.values():
+        found |= {network for endpoint in service.endpoints for network in endpoint.networks}
+    return sorted(found)
+
+
 def _known_locations(catalogue: Catalogue) -> list[str]:
     known = [location for region in catalogue.regions for location in region.locations]
     if catalogue.private is not None:

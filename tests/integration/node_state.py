@@ -26,7 +26,8 @@ done
 echo "== packages"
 dpkg-query --show
 """
-_COUNTERS = re.compile(r" \[[0-9]+:[0-9]+\]$")
+# Counters, and the seed of a set's hash.
+_COUNTERS = re.compile(r" \[[0-9]+:[0-9]+\]$| initval 0x[0-9a-f]+$")
 
 
 def node_state(lab: Lab, node: str) -> list[str]:
@@ -45,6 +46,8 @@ def parse(output: str) -> list[str]:
             title = f"{title.split(' *')[0]} {line}"
         elif line and not line.startswith("#") and line != "COMMIT":
             sections.setdefault(title, []).append(_COUNTERS.sub("", re.sub(r"counter packets \d+ bytes \d+", "", line)))
+    # The kernel lists a set's members in the order of their hashes.
+    sections["== sets"] = sorted(sections.get("== sets", []))
     return [f"{title}: {line}" for title, lines in sections.items() if not _is_void(lines) for line in lines]
 
 
