@@ -53,7 +53,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Keys C(rules) (lines), C(defaults), C(guard), C(management), C(notes), C(public) and C(private) (interfaces).
+  description:
+    - Keys C(rules) (lines), C(defaults), C(guard), C(management), C(notes), C(public) and C(private) (interfaces).
   type: dict
 """
 

@@ -72,7 +72,8 @@ program() {{
 load() {{
   text=$(cat)
   [ -n "$text" ] || return 0
-  present=$("$(program "$1" save)" 2>/dev/null | awk '/^\\*/ {{ table = $0 }} /^-A [A-Z]+ .*-j IKS-/ {{ print table " " $0 }}')
+  present=$("$(program "$1" save)" 2>/dev/null |
+    awk '/^\\*/ {{ table = $0 }} /^-A [A-Z]+ .*-j IKS-/ {{ print table " " $0 }}')
   export present
   printf '%s\\n' "$text" |
     awk 'BEGIN {{ n = split(ENVIRON["present"], a, "\\n"); for (i = 1; i <= n; i++) there[a[i]] }}

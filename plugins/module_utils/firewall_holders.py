@@ -8,17 +8,17 @@ Listing a legacy table creates it, so those are looked at only when the kernel s
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 from .errors import NodeError
-from .firewall_shell import PROGRAMS, Backend, Run, find_program, tables_in_kernel
-from .iptables_text import read_table, target_of
+from .firewall_shell import PROGRAMS, Backend, Run, find_program, save_text
+from .iptables_text import read_tables, target_of
 from .traffic import FAMILIES
 
 BACKENDS = ("nft", "legacy")
-_TABLES = ("filter", "nat", "mangle", "raw")
 _BUILT_IN = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 # Chains that tell who wrote them, the telling ones first. kubelet makes its hint in the backend that it uses, empty.
 _OWNERS = (
@@ -50,6 +50,8 @@ class Holders:
     native: Tuple[str, ...] = ()
     hints: Tuple[str, ...] = ()
     managers: Mapping[str, str] = field(default_factory=dict)
+    # (backend, family) -> what its save program printed, so that nothing is read twice.
+    saves: Mapping[Tuple[str, str], str] = field(default_factory=dict)
 
 
 def owner_of(chain: str) -> str:
@@ -89,35 +91,48 @@ def native_owners(listing: str) -> List[str]:
     return sorted({owner for start, owner in _NATIVE.items() for name in names if name.startswith(start)})
 
 
-def look(run: Run) -> Holders:
-    """What the node holds. Reads only."""
+def look(run: Run, thoroughly: bool = False) -> Holders:
+    """What the node holds. Reads only.
+
+    nft's own tables are looked at when nobody holds iptables rules, or when asked for: they decide nothing else.
+    """
     rules: Dict[str, Dict[str, str]] = {}
     hints: List[str] = []
     seen: List[str] = []
+    saves: Dict[Tuple[str, str], str] = {}
     for backend in BACKENDS:
         held: Dict[str, str] = {}
         for family in FAMILIES:
-            for table, chains in _tables(run, backend, family):
+            if find_program(f"{PROGRAMS[family]}-{backend}-save") is None:
+                continue
+            # A kernel may have one of the two only; whoever needs the other is told then.
+            with contextlib.suppress(NodeError):
+                saves[backend, family] = save_text(run, Backend(backend, ""), family)
+            text = saves.get((backend, family), "")
+            for table, chains in read_tables(text).items():
                 seen += chains
                 held = {**holders_in(chains, f"{family} {table} table"), **held}
                 if backend not in hints and any(name in chains for name in _HINT):
                     hints.append(backend)
         if held:
             rules[backend] = held
-    nft = find_program("nft")
+    nft = find_program("nft") if thoroughly or not rules else None
     native = native_owners(run([nft, "list", "tables"], "")[1]) if nft else []
-    return Holders(rules, tuple(native), tuple(hints), managers_in(seen, native))
+    managers = managers_in(seen, native)
+    if _runs("/run/firewalld.pid", "firewalld"):
+        managers.setdefault("firewalld", "the running process")
+    return Holders(rules, tuple(native), tuple(hints), managers, saves)
 
 
-def _tables(run: Run, backend: str, family: str) -> Iterable[Tuple[str, Dict[str, List[str]]]]:
-    program = find_program(f"{PROGRAMS[family]}-{backend}-save")
-    if program is None:
-        return
-    for name in tables_in_kernel(family) if backend == "legacy" else ("",):
-        status, output, _error = run([program, *(["-t", name] if name else [])], "")
-        if status == 0:
-            for table in [name] if name else _TABLES:
-                yield table, read_table(output, table)
+def _runs(pid_file: str, name: str) -> bool:
+    """Whether the process of a pid file is alive and has this name."""
+    try:
+        with open(pid_file, encoding="ascii") as stream:
+            pid = int(stream.read().strip())
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as stream:
+            return name in stream.read()
+    except (OSError, ValueError):
+        return False
 
 
 def choose_backend(found: Holders, default: Optional[str]) -> Backend:
@@ -152,9 +167,12 @@ def _told(held: Mapping[str, str]) -> str:
     return ", ".join(f"{owner} ({where})" for owner, where in sorted(held.items()))
 
 
-def detect_backend(run: Run) -> Backend:
-    """The backend in which our rules belong. Raises NodeError (see choose_backend)."""
-    return choose_backend(look(run), default_backend(run))
+def detect_backend(run: Run) -> Tuple[Backend, Dict[str, str]]:
+    """The backend in which our rules belong, and what it holds, by family. Raises NodeError (see choose_backend)."""
+    found = look(run)
+    # Somebody's rules decide; without any, what the distribution's command writes.
+    backend = choose_backend(found, next(iter(found.rules), None) or default_backend(run))
+    return backend, {family: text for (name, family), text in found.saves.items() if name == backend.name}
 
 
 def default_backend(run: Run) -> Optional[str]:

@@ -35,6 +35,7 @@ def result_of(
     have: Mapping[str, OwnState],
     want: Mapping[str, OwnState],
     change: Optional[Change] = None,
+    with_diff: bool = True,
 ) -> Dict[str, object]:
     """before, after, commands, diff and what else a task tells. Without a node: as on an empty one."""
     changed = change is not None and change.changed
@@ -49,9 +50,9 @@ def result_of(
             "after": "".join(f"{line}\n" for line in after[family]),
         }
         for family in want
-        if changed and before[family] != after[family]
+        if with_diff and changed and before[family] != after[family]
     ]
-    if told:
+    if told and with_diff:
         diff.append({"prepared": "".join(f"{line}\n" for line in told)})
     return {
         "changed": changed,
@@ -61,5 +62,5 @@ def result_of(
         "backend": node.backend.name if node is not None else None,
         "notes": node.notes if node is not None else [],
         "saved": told,
-        "diff": diff,
+        **({"diff": diff} if with_diff else {}),
     }

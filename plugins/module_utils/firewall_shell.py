@@ -15,7 +15,7 @@ from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from .errors import NodeError
 from .firewall_plan import first_difference, restore_text
-from .firewall_state import HOOKS_OF, OwnState, is_same, read_state
+from .firewall_state import OwnState, is_same, read_state
 from .intrusion import HELD, held_text
 from .iptables_text import read_table
 from .peer_sets import changed_sets, is_peer_set, read_members, set_text
@@ -69,18 +69,27 @@ def tables_in_kernel(family: str) -> List[str]:
         return []
 
 
-def read_states(run: Run, backend: Backend) -> Dict[str, OwnState]:
-    """Our present rules of every family in the kernel, with their sets; none where iptables is not installed."""
+def save_text(run: Run, backend: Backend, family: str) -> str:
+    """Everything that a backend holds of one family. Creates no table. Raises NodeError when it cannot be read."""
+    argv = backend.command(family, "save")
+    if backend.name != "legacy":
+        # One call for all tables: the program reads them all, whichever is asked for.
+        return checked(run, argv, "", "nothing was changed")
+    tables = tables_in_kernel(family)
+    return "".join(checked(run, [*argv, "-t", table], "", "nothing was changed") for table in tables)
+
+
+def read_states(run: Run, backend: Backend, texts: Optional[Mapping[str, str]] = None) -> Dict[str, OwnState]:
+    """Our present rules of every family in the kernel, with their sets; none where iptables is not installed.
+
+    `texts` are those that have been read already, by family.
+    """
     families = families_in_kernel()
     if backend.name is None:
         return {family: OwnState() for family in families}
     states = {}
     for family in families:
-        text = "".join(
-            checked(run, [*backend.command(family, "save"), "-t", table], "", "nothing was changed")
-            for table in HOOKS_OF
-            if backend.name != "legacy" or table in tables_in_kernel(family)
-        )
+        text = texts[family] if texts and family in texts else save_text(run, backend, family)
         state = read_state(text)
         states[family] = replace(state, sets=read_sets(run, state.sets_referred_to()))
     return states
@@ -128,10 +137,10 @@ def apply_states(run: Run, backend: Backend, have: Mapping[str, OwnState], want:
                 # A program that dies half-way may have loaded one of the two tables.
                 done.append(family)
                 checked(run, [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush"], text, "")
-        now = read_states(run, backend) if done else {}
         for family in done:
-            if not is_same(now[family], want[family]):
-                rule = first_difference(now[family], want[family])
+            now = read_state(save_text(run, backend, family))
+            if not is_same(now, want[family]):
+                rule = first_difference(now, want[family])
                 raise NodeError(
                     f"{PROGRAMS[family]}: what was read back differs from what was loaded, first in {rule!r}"
                 )
@@ -173,8 +182,7 @@ def collect_sets(run: Run, states: Mapping[str, OwnState]) -> None:
 def _undo(run: Run, backend: Backend, family: str, former: OwnState) -> str:
     """Put one family's own rules back; what happened, in words."""
     try:
-        now = read_states(run, backend)[family]
-        text = restore_text(now, former)
+        text = restore_text(read_state(save_text(run, backend, family)), former)
         if text:
             checked(run, [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush"], text, "")
     except NodeError as error:

@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Dict, List, Mapping, Tuple
 
-from .iptables_text import comment_of, in_our_words, is_catch_all, read_table, same, sets_of, target_of
+from .iptables_text import comment_of, in_our_words, is_catch_all, read_tables, same, sets_of, target_of
 
 PREFIX = "IKS-"
 # Chains of rules on trial (firewall_trial.py).
@@ -160,7 +160,8 @@ def is_ours(chain: str) -> bool:
 
 def read_state(save: str) -> OwnState:
     """Our part of an iptables-save text of one family, without the content of sets."""
-    filters, mangles = read_table(save, FILTER), read_table(save, MANGLE)
+    tables = read_tables(save)
+    filters, mangles = tables.get(FILTER, {}), tables.get(MANGLE, {})
     return OwnState(_own(filters, FILTER), _own(mangles, MANGLE), {}, _foreign(filters))
 
 

@@ -97,8 +97,8 @@ class Change:
 def look(run: Run) -> Node:
     """Read the node. Raises NodeError when it cannot be worked with."""
     means = Means.of_node()
-    backend = detect_backend(run)
-    raw = read_states(run, backend)
+    backend, texts = detect_backend(run)
+    raw = read_states(run, backend, texts)
     clean = promoted if any(map(has_trial, raw.values())) and is_confirmed(run, means) else without_trial
     have = {family: clean(own) for family, own in raw.items()}
     return Node(backend, means, raw, have, firewall_saved.newest(), firewall_boot.read_file(firewall_boot.SCRIPT))

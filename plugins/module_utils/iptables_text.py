@@ -215,21 +215,25 @@ def same(left: Iterable[str], right: Iterable[str]) -> bool:
     )
 
 
-def read_table(text: str, table: str) -> Dict[str, List[str]]:
-    """The chains of one table of an iptables-save text, each with its rules in order (without `-A CHAIN `)."""
+def read_tables(text: str) -> Dict[str, Dict[str, List[str]]]:
+    """The tables of an iptables-save text: chains, each with its rules in order (without `-A CHAIN `)."""
+    tables: Dict[str, Dict[str, List[str]]] = {}
     chains: Dict[str, List[str]] = {}
-    inside = False
     for line in text.splitlines():
-        if line.startswith("*"):
-            inside = line[1:].strip() == table
-        elif not inside or not line or line[0] == "#":
-            continue
-        elif line[0] == ":":
-            chains.setdefault(line[1:].split(" ", 1)[0], [])
-        elif line.startswith("-A "):
+        start = line[:1]
+        if line.startswith("-A "):
             _flag, chain, spec = line.split(" ", 2) if line.count(" ") > 1 else (*line.split(" ", 1), "")
             chains.setdefault(chain, []).append(spec)
-    return chains
+        elif start == ":":
+            chains.setdefault(line[1:].split(" ", 1)[0], [])
+        elif start == "*":
+            chains = tables.setdefault(line[1:].strip(), {})
+    return tables
+
+
+def read_table(text: str, table: str) -> Dict[str, List[str]]:
+    """The chains of one table of an iptables-save text."""
+    return read_tables(text).get(table, {})
 
 
 def comment_of(spec: str) -> str:

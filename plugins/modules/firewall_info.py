@@ -146,7 +146,7 @@ def run(module: AnsibleModule) -> Dict[str, object]:
         return module.run_command(argv)
 
     finding, rulesets, backend = "", [], Backend(None, "")
-    holders = firewall_holders.look(command)
+    holders = firewall_holders.look(command, thoroughly=True)
     try:
         backend = firewall_holders.choose_backend(holders, firewall_holders.default_backend(command))
         finding = backend.reason

@@ -174,7 +174,7 @@ def _put_back(module: AnsibleModule, chosen: Saved, seconds: int) -> Dict[str, o
     if module.params["phase"] == "confirm":
         accept(command, node, change)
         return {"changed": True, "confirmed": True}
-    result = result_of(node, node.have, want, change)
+    result = result_of(node, node.have, want, change, module._diff)
     if change.changed and not module.check_mode:
         trial = carry_out(command, node, change, seconds)
         if trial:
@@ -188,7 +188,7 @@ def _removed(module: AnsibleModule) -> Dict[str, object]:
     change = plan_removal(node)
     if change.changed and not module.check_mode:
         remove(command, node, change)
-    return result_of(node, node.have, change.want, change)
+    return result_of(node, node.have, change.want, change, module._diff)
 
 
 def _packages() -> List[str]:

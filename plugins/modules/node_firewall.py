@@ -241,7 +241,7 @@ def run(module: AnsibleModule) -> Dict[str, object]:
     )
     if params["state"] == "rendered":
         empty = {family: OwnState() for family in FAMILIES}
-        return result_of(None, empty, _wanted(empty, ruleset, True))
+        return result_of(None, empty, _wanted(empty, ruleset, True), None, module._diff)
     if os.geteuid() != 0:
         raise NodeError("the node's firewall needs root: run the task with become: true")
     if module.check_mode or params["state"] == "gathered":
@@ -258,7 +258,7 @@ def _on_node(module: AnsibleModule, ruleset: Ruleset) -> Dict[str, object]:
     node = look(command)
     seconds = check_timeout(params["confirm_timeout"])
     if state == "gathered":
-        return result_of(node, node.have, node.have)
+        return result_of(node, node.have, node.have, None, module._diff)
     if state == "absent":
         want = {family: without_ruleset(own, ruleset.name) for family, own in node.have.items()}
     else:
@@ -272,7 +272,7 @@ def _on_node(module: AnsibleModule, ruleset: Ruleset) -> Dict[str, object]:
     cut = check_lockout(ruleset, command) if state == "present" else ""
     if cut and not params["allow_lockout"]:
         raise NodeError(cut)
-    result = result_of(node, node.have, want, change)
+    result = result_of(node, node.have, want, change, module._diff)
     if change.changed and not module.check_mode:
         trial = carry_out(command, node, change, seconds)
         if trial:

@@ -59,7 +59,7 @@ def load(lab: Lab, rules: str, **more: Any) -> Result:
     result = run_module(lab, NODE, "node_firewall", given)
     assert not result.failed, result.message
     again = run_module(lab, NODE, "node_firewall", given)
-    assert not again.changed, again.data["diff"]
+    assert not again.changed, again.data["saved"]
     return result
 
 

@@ -16,8 +16,14 @@ from .playbooks import HARDEN, Run, run_module, run_playbook
 
 ROLLBACK = "iks.hardening.rollback"
 NODES = ["master", "worker1", "worker2", "gateway"]
-OURS = ["/var/lib/iks-hardening", "/etc/iks-hardening", "/run/iks-hardening", "/run/iks-firewall.lock",
-        "/etc/systemd/system/iks-firewall.service", "/etc/systemd/system/sysinit.target.wants/iks-firewall.service"]  # fmt: skip
+OURS = [
+    "/var/lib/iks-hardening",
+    "/etc/iks-hardening",
+    "/run/iks-hardening",
+    "/run/iks-firewall.lock",
+    "/etc/systemd/system/iks-firewall.service",
+    "/etc/systemd/system/sysinit.target.wants/iks-firewall.service",
+]
 OTHERS = "*filter\n:KUBE-LATER - [0:0]\n-A KUBE-LATER -s 192.0.2.9/32 -j DROP\nCOMMIT\n"
 
 
