@@ -210,6 +210,7 @@ def check_writable(paths: Iterable[str]) -> None:
 def install(run: Run, files: Mapping[str, str], paths: Iterable[str]) -> None:
     """Write what is missing and enable the unit. Raises NodeError."""
     paths = list(paths)
+    known = os.path.exists(UNIT_FILE)
     for path in paths:
         try:
             os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
@@ -219,7 +220,8 @@ def install(run: Run, files: Mapping[str, str], paths: Iterable[str]) -> None:
             raise NodeError(f"{path}: cannot be written: {error.strerror}") from None
         if path in files:
             write_file(path, files[path], 0o600 if path == SCRIPT else 0o644)
-    if {UNIT_FILE, WANTED} & set(paths):
+    # A unit that systemd has not read yet is found when it is asked for.
+    if known and UNIT_FILE in paths:
         checked(run, ["systemctl", "daemon-reload"], "", "")
 
 

@@ -21,12 +21,14 @@ from typing import Dict, Iterator, Mapping, Optional
 from .errors import NodeError
 from .firewall_plan import restore_text
 from .firewall_saved import prepare_folder
-from .firewall_shell import LOCK_WAIT, Backend, Run, apply_states, checked, collect_sets, find_program
+from .firewall_shell import LOCK_WAIT, Backend, Run, apply_states, checked, collect_sets, find_program, read_states
 from .firewall_state import OwnState, is_same
 from .firewall_trial import (
     GATE,
     TIMEOUTS,
     arming_text,
+    closed_text,
+    closing_text,
     gate_seconds,
     gate_sets,
     opening_text,
@@ -108,14 +110,21 @@ def begin(
             "install ipset, or give confirm_timeout: 0 to go without"
         )
     trial = _trial(means, have, want)
-    if means.systemd:
-        _start_timer(run, backend, means, trial, have, seconds + TIMER_AFTER)
     try:
         if means.ipset is not None:
+            # Loaded behind a closed gate, where no packet comes; the gate opens for both families in one call.
             _leftovers_away(run, backend, raw, have)
-            checked(run, [means.ipset, "restore"], arming_text(seconds), "nothing was changed")
-        apply_states(run, backend, have if means.ipset else raw, trial)
+            checked(run, [means.ipset, "restore"], closed_text(), "nothing was changed")
+            apply_states(run, backend, have, trial, test=False)
+        if means.systemd:
+            _start_timer(run, backend, means, trial, have, seconds + TIMER_AFTER)
+        if means.ipset is not None:
+            checked(run, [means.ipset, "restore"], arming_text(seconds), "")
+        else:
+            apply_states(run, backend, raw, trial)
     except NodeError:
+        if means.ipset is not None:
+            _leftovers_away(run, backend, read_states(run, backend), have)
         end(run, means)
         raise
     return "by the kernel" if means.ipset else "by a systemd timer"
@@ -155,7 +164,7 @@ def confirm(
             raise NodeError(
                 f"the {family} rules on trial are not those of this task; they are not confirmed, and end by themselves"
             )
-    _stop_timer(run, means)
+    _stop_timer(run)
     # Looked at last: what comes after is one step.
     if gate_seconds(run([means.ipset, "save", GATE], "")[1]) == 0:
         raise NodeError(over)
@@ -165,15 +174,17 @@ def confirm(
 
 def settle(run: Run, backend: Backend, means: Means, raw: Mapping[str, OwnState], want: Mapping[str, OwnState]) -> None:
     """Give confirmed rules the chains of their final names, and take the gate away."""
-    apply_states(run, backend, raw, want)
+    # The gate stays open meanwhile: the same rules decide before, during and after.
+    apply_states(run, backend, raw, want, test=False)
     end(run, means)
     collect_sets(run, want)
 
 
 def end(run: Run, means: Means) -> None:
     """Take timer, gate and undo files away; what is not there is no error."""
-    _stop_timer(run, means)
-    if means.ipset is not None:
+    if os.path.exists(UNDO_SCRIPT):
+        _stop_timer(run)
+    if means.ipset is not None and run([means.ipset, "restore"], closing_text())[0] != 0:
         for name in gate_sets():
             run([means.ipset, "destroy", name], "")
     for path in (UNDO_SCRIPT, *(_undo_file(family) for family in ("ipv4", "ipv6"))):
@@ -252,15 +263,17 @@ def _start_timer(
     if means.ipset is not None:
         script += [f"{means.ipset} destroy {name}" for name in gate_sets()]
     _write_here(UNDO_SCRIPT, "\n".join(["#!/bin/sh", *script[1:2], script[0], *script[2:], ""]))
+    options = ["--quiet", "--collect", f"--unit={UNIT}", f"--on-active={seconds}", "--timer-property=AccuracySec=100ms"]
+    command = [systemd_run, *options, "/bin/sh", UNDO_SCRIPT]
+    if run(command, "")[0] != 0:
+        # One of an earlier trial is still known.
+        _stop_timer(run)
+        run(["systemctl", "reset-failed", f"{UNIT}.service"], "")
+        checked(run, command, "", "nothing was changed")
+
+
+def _stop_timer(run: Run) -> None:
     run(["systemctl", "stop", f"{UNIT}.timer"], "")
-    run(["systemctl", "reset-failed", f"{UNIT}.service"], "")
-    timer = ["--quiet", "--collect", f"--unit={UNIT}", f"--on-active={seconds}", "--timer-property=AccuracySec=100ms"]
-    checked(run, [systemd_run, *timer, "/bin/sh", UNDO_SCRIPT], "", "nothing was changed")
-
-
-def _stop_timer(run: Run, means: Means) -> None:
-    if means.systemd:
-        run(["systemctl", "stop", f"{UNIT}.timer"], "")
 
 
 def _write_here(path: str, text: str) -> None:

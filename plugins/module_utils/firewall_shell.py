@@ -114,18 +114,21 @@ def nat_chains(run: Run, backend: Backend) -> List[str]:
     return list(read_table(output, "nat"))
 
 
-def apply_states(run: Run, backend: Backend, have: Mapping[str, OwnState], want: Mapping[str, OwnState]) -> None:
+def apply_states(
+    run: Run, backend: Backend, have: Mapping[str, OwnState], want: Mapping[str, OwnState], test: bool = True
+) -> None:
     """Lead every family from `have` to `want`, or leave all as they were. Raises NodeError that says which.
 
-    Sets are filled before anything refers to them. The text of each family is tested before the first is loaded, and
-    what was loaded is read back and compared. Sets that nothing refers to any more stay (see collect_sets).
+    Sets are filled before anything refers to them. The text of each family is tested before the first is loaded (unless
+    no packet can meet what is loaded: `test`), and what was loaded is read back and compared. Sets that nothing refers
+    to any more stay (see collect_sets).
     """
     load_sets(run, have, want)
     texts = {family: restore_text(have[family], want[family]) for family in want}
     done: List[str] = []
     try:
         for family, text in texts.items():
-            if text:
+            if text and test:
                 checked(
                     run,
                     [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush", "--test"],

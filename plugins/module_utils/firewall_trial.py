@@ -133,27 +133,36 @@ def has_trial(state: OwnState) -> bool:
     return any(chain.startswith(TRIAL_PREFIX) for _name, table in state.tables() for chain in table.chains)
 
 
-def arming_text(seconds: int) -> str:
-    """The `ipset restore` input that makes the gate and opens it for `seconds`.
+def closed_text() -> str:
+    """The `ipset restore` input that makes the gate, closed.
 
-    The sets always get the same creation options, so that those left behind are taken over; the entries carry the time.
+    The sets always get the same creation options, so that those left behind are taken over.
     """
-    return _gate_text(GATE, seconds)
-
-
-def opening_text() -> str:
-    """The input that confirms: the gate stays open. Its last line is the step that counts."""
-    return f"{_gate_text(OPEN_GATE, 0)}swap {OPEN_GATE} {GATE}\n"
-
-
-def _gate_text(name: str, seconds: int) -> str:
     lines = []
     for family, everyone in EVERYONE.items():
         lines.append(f"create {everyone} hash:net family {SET_FAMILIES[family]} maxelem 2 -exist")
         lines += [f"add {everyone} {half} -exist" for half in HALVES[family]]
-    lines += [f"create {name} list:set size 2 timeout {TIMEOUTS[1]} -exist", f"flush {name}"]
-    lines += [f"add {name} {everyone} timeout {seconds}" for everyone in EVERYONE.values()]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *_empty_gate(GATE), ""])
+
+
+def arming_text(seconds: int) -> str:
+    """The input that opens the gate for `seconds`; it has to be there."""
+    return "".join(f"add {GATE} {everyone} timeout {seconds}\n" for everyone in EVERYONE.values())
+
+
+def opening_text() -> str:
+    """The input that confirms: the gate stays open. Its last line is the step that counts."""
+    members = [f"add {OPEN_GATE} {everyone} timeout 0" for everyone in EVERYONE.values()]
+    return "\n".join([*_empty_gate(OPEN_GATE), *members, f"swap {OPEN_GATE} {GATE}", ""])
+
+
+def closing_text() -> str:
+    """The input that takes the gate away after a confirmation."""
+    return "".join(f"destroy {name}\n" for name in gate_sets())
+
+
+def _empty_gate(name: str) -> Tuple[str, str]:
+    return f"create {name} list:set size 2 timeout {TIMEOUTS[1]} -exist", f"flush {name}"
 
 
 def gate_sets() -> Tuple[str, ...]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_trial import arming_text, gate_sets
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_trial import arming_text, closed_text, gate_sets
 from tests.lab import Probe, run_probes
 from tests.lab.lab import Lab
 
@@ -79,7 +79,8 @@ def traces(lab: Lab) -> bool:
 
 
 def wait_for_trial(lab: Lab) -> None:
-    _poll(lambda: trial_on(lab), 20, "rules are on trial")
+    """Until the gate is open: the chains behind it are there before."""
+    _poll(lambda: "add iks-gate" in lab.run(NODE, ["ipset", "save"], check=False).stdout, 20, "rules are on trial")
 
 
 def wait_for_end(lab: Lab) -> None:
@@ -184,7 +185,7 @@ def test_F17_what_others_write_during_the_trial_stays(node: Lab, controller: sub
 
 
 def test_F23_a_second_controller_gets_a_clean_error(former: list[str], node: Lab) -> None:
-    gate = arming_text(30)
+    gate = closed_text() + arming_text(30)
     saved = node_state(node, NODE)
     node.run(NODE, ["ipset", "restore"], stdin=gate)
     tool = (

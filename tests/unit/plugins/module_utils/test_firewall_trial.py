@@ -14,6 +14,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_state import Foreign, OwnState, is_same
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_trial import (
     arming_text,
+    closed_text,
     gate_seconds,
     has_trial,
     opening_text,
@@ -113,7 +114,7 @@ def test_a_chain_name_on_trial_is_as_long_as_its_final_one() -> None:
 
 
 def test_one_gate_for_both_families_is_armed_and_read_back() -> None:
-    text = arming_text(30)
+    text = closed_text() + arming_text(30)
     assert "add iks-all4 128.0.0.0/1 -exist" in text
     assert "add iks-all6 8000::/1 -exist" in text
     assert text.endswith("add iks-gate iks-all4 timeout 30\nadd iks-gate iks-all6 timeout 30\n")
