@@ -161,7 +161,7 @@ class SavedTable:
 class Save:
     """A whole text: its tables, the lines that could not be read, and every line as it was printed.
 
-    `warnings` are the tools' own remarks that what they print is not all (`# Warning: ...`, `# Table ... incompatible`).
+    `warnings` are the tools' own remarks that what they print is not all (`# Warning: ...`, `# Table `x' is ...`).
     """
 
     lines: Tuple[str, ...]
@@ -289,7 +289,7 @@ def words_of(spec: str) -> List[Tuple[str, bool]]:
     return words
 
 
-def _unquoted(found: "re.Match[str]") -> str:
+def _unquoted(found: re.Match[str]) -> str:
     return _ESCAPED.sub(r"\1", found.group(1))
 
 

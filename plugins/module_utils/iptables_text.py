@@ -123,7 +123,7 @@ def canonical(line: str) -> Tuple[str, ...]:
     for index, word in enumerate(words):
         before = words[index - 1] if index else ""
         if before in ("-p", "--protocol"):
-            word = _protocol_number(word)
+            word = protocol_number(word)
         elif before in ("-s", "-d") and ":" in word and "." in word:
             # inet_ntop prints ::1:c000 as ::0.1.192.0, ipaddress does not.
             word = str(ipaddress.ip_network(word))
@@ -140,12 +140,12 @@ def in_our_words(spec: str) -> str:
     match = _PROTOCOL.search(spec)
     if match is None:
         return spec
-    number = _protocol_number(match.group(1))
+    number = protocol_number(match.group(1))
     name = PROTOCOL_NAMES.get(int(number)) if number.isdigit() else None
     return f"{spec[: match.start(1)]}{_PRINTED.get(name or '', number)}{spec[match.end(1) :]}"
 
 
-def _protocol_number(name: str) -> str:
+def protocol_number(name: str) -> str:
     """A protocol's number as text; the tools took a name that is not ours from the node's /etc/protocols."""
     if name in _NUMBERS or name.isdigit():
         return _NUMBERS.get(name, name)
