@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import IPV4, PROTOCOLS, WITH_PORTS
+from ansible_collections.iks.hardening.plugins.module_utils.iptables_text import rule_specs
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import PROTOCOLS, WITH_PORTS, Rule, rule_from_dict
 from ansible_collections.iks.hardening.plugins.module_utils.verdict import Packet
 
 from .arena import ADDRESSES, NEIGHBOURS
@@ -22,6 +23,8 @@ LOCAL = tuple(ipaddress.ip_interface(text) for both in ADDRESSES.values() for te
 _NEAR = {4: ("198.51.100.0/24", "192.0.2.0/24", NEIGHBOURS["eth0"][0]), 6: ("2001:db8:5::/48", NEIGHBOURS["eth0"][1])}
 _FAR1 = {4: ("10.7.0.0/16", NEIGHBOURS["eth1"][0]), 6: ("fd00:7::/32", NEIGHBOURS["eth1"][1])}
 _PORTS = (22, 53, 80, 179, 443, 2379, 6443, 10250, 30000, 32767, 65535)
+# To which port a packet is sent, and to which one the nat table of `model_save` leads it.
+REDIRECTED = (7777, 7778)
 _KNOWN, _FRESH, _ODD, _FREE = ("established",), ("new",), ("invalid",), ("untracked",)
 # TCP flags and the state of a connection that begins with them (tcp_conntracks, tcp_valid_flags).
 _TCP = ((("SYN",), _FRESH), (("ACK",), _FRESH), (("SYN", "ACK"), _ODD), (("RST",), _ODD), (("SYN", "FIN"), _ODD))
@@ -66,10 +69,14 @@ class Case:
 
 
 class Packets:
-    """Random packets whose connections are all different, as long as the maker lives."""
+    """Random packets whose connections are all different, as long as the maker lives.
 
-    def __init__(self, rng: random.Random) -> None:
+    With `redirected` some go to the port that REDIRECT leads to another; their case tells what the filter table sees.
+    """
+
+    def __init__(self, rng: random.Random, redirected: bool = False) -> None:
         self.rng = rng
+        self.redirected = redirected
         self.used: set[tuple[object, ...]] = set()
         self.number = 0
 
@@ -118,6 +125,12 @@ class Packets:
             packet = replace(packet, tcp_flags=flags, states=states)
             if known and packet.direction != "out":
                 return self._known(replace(packet, tcp_flags=("SYN", "ACK"), states=_KNOWN), how, where)
+        elif packet.protocol == "udp" and self.redirected and packet.direction == "in" and rng.random() < 0.3:
+            case = self._case(replace(packet, port=REDIRECTED[0]), how, where)
+            near = {"far0": "eth0", "far1": "eth1"}[how]
+            arrived = ipaddress.ip_interface(ADDRESSES[near][version == 6]).ip
+            seen = replace(packet, port=REDIRECTED[1], destination=arrived, states=("new", "dnat"))
+            return case and replace(case, packet=seen)
         elif packet.protocol == "udp" and known:
             if rng.random() < 0.4:
                 return self._related(packet, how, where)
@@ -238,8 +251,8 @@ class _Writer:
         packet = self.rng.choice(self.cases).packet
         protocol = self._protocol(packet)
         makers: list[Callable[[Packet], str]] = [
-            self._source, self._destination, self._interface, self._mark, self._set, self._range, self._type,
-            self._connection_mark, self._comment,
+            self._source, self._destination, self._interface, self._mark, self._mark, self._set, self._range,
+            self._type, self._connection_mark, self._comment,
         ]  # fmt: skip
         if self.table != "raw" or self.rng.random() < 0.2:
             makers += [self._state, self._state]
@@ -305,9 +318,9 @@ class _Writer:
 
     def _range(self, packet: Packet) -> str:
         way, address = self.rng.choice((("src", packet.source), ("dst", packet.destination)))
-        low, high = (max(int(address) - self.rng.randrange(300), 1), int(address) + self.rng.randrange(300))
+        low, high = self._around()
         kind = type(address)
-        return f"-m iprange {self._not()}--{way}-range {kind(low)}-{kind(high)}"
+        return f"-m iprange {self._not()}--{way}-range {kind(int(address) - low)}-{kind(int(address) + high)}"
 
     def _type(self, _packet: Packet) -> str:
         types = ("LOCAL", "UNICAST", "MULTICAST", "BROADCAST", "LOCAL,BROADCAST")
@@ -340,7 +353,13 @@ class _Writer:
         port = self._near(packet)
         if self.rng.random() < 0.5:
             return str(port)
-        return f"{max(1, port - self.rng.randrange(500))}:{min(65535, port + self.rng.randrange(500))}"
+        low, high = self._around()
+        first, last = max(1, port - low), min(65535, port + high)
+        return f"{first}:{last}" if first < last else str(port)
+
+    def _around(self) -> tuple[int, int]:
+        """How far below and above; often not at all, as the borders are where one errs."""
+        return self.rng.choice((0, self.rng.randrange(500))), self.rng.choice((0, self.rng.randrange(500)))
 
     def _target(self, below: list[str]) -> str:
         rng = self.rng
@@ -351,9 +370,8 @@ class _Writer:
         targets = ["-j ACCEPT", "-j DROP", "-j RETURN", "-j RETURN", "", "-j ACCEPT"]
         if self.table == "filter" and self.direction == "in":
             targets.append("-j REJECT")
-        targets.append(f"-j MARK --set-xmark {self._bits()}")
-        targets.append(f"-j MARK --set-xmark {self._bits()}")
-        targets.append(f"-j MARK --{rng.choice(('or', 'and', 'xor'))}-mark 0x30000")
+        targets += [f"-j MARK --set-xmark {self._bits()}" for _ in range(2)]
+        targets += [f"-j MARK --{rng.choice(('or', 'and', 'xor', 'xor'))}-mark 0x30000" for _ in range(3)]
         targets.append(
             rng.choice(
                 (
@@ -366,8 +384,46 @@ class _Writer:
         return rng.choice(targets)
 
 
-def family_tool(family: str) -> str:
-    return "iptables" if family == IPV4 else "ip6tables"
+def random_rules(rng: random.Random, direction: str, cases: list[Case], count: int) -> list[Rule]:
+    """Rules of the model about the packets of `cases`."""
+    found = []
+    for number in range(count):
+        packet = rng.choice(cases).packet
+        # A refusal that leaves by OUTPUT would be judged by the rules under test.
+        actions = ("accept", "accept", "drop", "reject") if direction == "in" else ("accept", "drop")
+        data: dict[str, object] = {
+            "name": f"r{number}", "direction": direction, "action": rng.choice(actions), "reason": "a test's",
+            "protocol": rng.choice((packet.protocol, packet.protocol, "any")),
+        }  # fmt: skip
+        for field, address in (("sources", packet.source), ("destinations", packet.destination)):
+            if rng.random() < 0.35:
+                data[field] = [_around(rng, address), _around(rng, rng.choice(cases).packet.source)]
+        if data["protocol"] in WITH_PORTS:
+            for field, port in (("ports", packet.port), ("source_ports", packet.source_port)):
+                if rng.random() < 0.35:
+                    data[field] = [str(port), *(f"{low}-{low + 3}" for low in rng.sample(range(1, 65530, 9), 20))]
+        if data["protocol"] in ("icmp", "icmpv6") and rng.random() < 0.6:
+            data["icmp_types"] = [packet.icmp_type, rng.randrange(255)]
+        if rng.random() < 0.3:
+            data["interface"] = rng.choice(("eth0", "eth1", "eth+", "cali+"))
+        if direction == "forward" and rng.random() < 0.3:
+            data["out_interface"] = rng.choice(("eth0", "eth1", "eth+"))
+        if rng.random() < 0.3:
+            data["states"] = rng.sample(("new", "established", "related", "invalid", "dnat"), 2)
+        found.append(rule_from_dict(data))
+    # The same traffic allowed and denied is refused by the ruleset.
+    same = {str(replace(rule, name="r", action="drop")): rule for rule in found}
+    return list(same.values())
 
 
-__all__ = ["EMPTY", "LOCAL", "SETS", "Case", "Packets", "family_tool", "random_save"]
+def _around(rng: random.Random, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    lengths = (9, 25, 32) if address.version == 4 else (17, 49, 121, 128)
+    return str(ipaddress.ip_network(f"{address}/{rng.choice(lengths)}", strict=False))
+
+
+def model_save(rules: Iterable[Rule], family: str, hook: str) -> str:
+    """Every table for iptables-restore: the rules in a chain of their own, and the one redirection."""
+    specs = [f"-A IKS-TEST {spec}" for rule in rules for spec in rule_specs(rule, family)]
+    nat = f"*nat\n-A PREROUTING -p udp -m udp --dport {REDIRECTED[0]} -j REDIRECT --to-ports {REDIRECTED[1]}\nCOMMIT\n"
+    ours = "\n".join([":IKS-TEST - [0:0]", f"-A {hook} -j IKS-TEST", *specs, "COMMIT\n"])
+    return nat + EMPTY.removesuffix("COMMIT\n") + ours

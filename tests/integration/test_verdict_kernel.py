@@ -23,12 +23,15 @@ from ansible_collections.iks.hardening.plugins.module_utils.chain_walk import Wa
 from ansible_collections.iks.hardening.plugins.module_utils.ipset_save import IpSet, read_sets
 from ansible_collections.iks.hardening.plugins.module_utils.iptables_save import Save, parse
 from ansible_collections.iks.hardening.plugins.module_utils.rule_match import Surroundings
+from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset, default_rules
+from ansible_collections.iks.hardening.plugins.module_utils.verdict import decide
 from tests.lab import Lab
 
-from .random_rules import EMPTY, LOCAL, SETS, Case, Packets, random_save
+from .random_rules import EMPTY, LOCAL, SETS, Case, Packets, model_save, random_rules, random_save
 
 NODE = "master"
 TOOLS = {4: "iptables", 6: "ip6tables"}
+FAMILIES = {4: "ipv4", 6: "ipv6"}
 NIGHTLY = bool(os.environ.get("IKS_NIGHTLY"))
 # Rulesets for each backend, family and direction, with this many packets each: 2 * 2 * 3 * 5 * 50 comparisons.
 RULESETS = 50 if NIGHTLY else 5
@@ -170,3 +173,38 @@ def test_rules_of_others_decide_as_the_verdict_says(
         foretold, found = matched(verdicts), counted(after)
         assert foretold == found, f"{where}: counters\n{foretold - found}\n{found - foretold}\n{text}"
     assert compared.total() == RULESETS * PACKETS
+    assert min(compared["accept"], compared["drop"]) >= 5
+
+
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("direction", ["in", "out", "forward"])
+def test_rules_of_the_model_decide_as_the_verdict_says(
+    arena: Arena, seed: int, backend: str, version: int, direction: str
+) -> None:
+    """Our own rules as rendered: what the model says, what the rendered text says, and what the kernel does."""
+    rng = random.Random(f"{seed} model {backend} {version} {direction}")
+    node = Surroundings(LOCAL, arena.sets)
+    maker = Packets(rng, redirected=True)
+    hook = {"in": "INPUT", "out": "OUTPUT", "forward": "FORWARD"}[direction]
+    compared = Counter[str]()
+    for turn in range(RULESETS):
+        cases = maker.some(direction, version, PACKETS)
+        closing = default_rules([{"direction": direction, "interface": "eth0"}]) if rng.random() < 0.6 else ()
+        ruleset = Ruleset("node", 900, tuple(random_rules(rng, direction, cases, 10)), closing)
+        rules = ruleset.for_direction(direction)
+        text = model_save(rules, FAMILIES[version], hook)
+        said = [decide(rules, case.packet) for case in cases]
+        passing = [verdict.action in ("accept", "return") for verdict in said]
+        loaded, passed, _after = arena.judge(backend, text, cases, passing)
+        for index, (case, verdict) in enumerate(zip(cases, said, strict=True)):
+            told = f"seed {seed}, {backend}, {direction}, ruleset {turn}\n{case.packet}\n{verdict}\n{text}"
+            assert passing[index] == (index in passed), f"the kernel said {index in passed}: {told}"
+            walked = decide_saved(loaded, case.packet, node)
+            by = walked.decision
+            assert by is not None, told
+            assert by.action == verdict.action.replace("return", "accept"), f"{by}: {told}"
+            assert by.comment == (verdict.rule.comment if verdict.rule else ""), f"{by}: {told}"
+            compared[verdict.action] += 1
+    assert compared.total() == RULESETS * PACKETS
+    assert min(compared["accept"], compared["drop"]) >= 5
