@@ -55,7 +55,7 @@ def rules(draw: Any, name: str = "rule") -> Rule:
             if draw(st.booleans()):
                 data[field] = draw(_PORTS)
     if protocol in ("icmp", "icmpv6") and draw(st.booleans()):
-        data["icmp_types"] = draw(st.lists(st.integers(0, 255), min_size=1, max_size=3, unique=True))
+        data["icmp_types"] = draw(st.lists(st.integers(0, 254), min_size=1, max_size=3, unique=True))
     if draw(st.booleans()):
         data["interface"] = draw(_INTERFACES)
     if direction == "forward" and draw(st.booleans()):

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from typing import Dict, Iterable, List
+from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from .errors import TrafficError, choices
 from .node_facts import Run, interfaces, ssh_peer
 from .ruleset import Ruleset, interfaces_named
 from .verdict import Packet, decide
+
+if TYPE_CHECKING:
+    from .chain_walk import Decision
+    from .ipset_save import IpSet
+    from .iptables_save import Save
 
 
 def check_interfaces(ruleset: Ruleset, folder: str = "/sys/class/net") -> None:
@@ -43,9 +48,17 @@ def check_lockout(ruleset: Ruleset, run: Run) -> str:
     return locked_out(ruleset, peer, interfaces(run)) if peer else ""
 
 
-def locked_out(ruleset: Ruleset, peer: Dict[str, object], links: Dict[str, List[str]]) -> str:
+def locked_out(
+    ruleset: Ruleset,
+    peer: Dict[str, object],
+    links: Dict[str, List[str]],
+    saves: Optional[Mapping[str, Save]] = None,
+    sets: Optional[Mapping[str, IpSet]] = None,
+) -> str:
     """Why the peer's session or its next one would be cut, or an empty string. Pure.
 
+    With `saves`, the node's parsed iptables-save texts by family, also by rules of others: a ban that denies new
+    connections would let no trial be confirmed.
     Answers are looked at as new packets: to a node that began to track connections with this very ruleset, a session
     that is older than that is not established.
     """
@@ -64,7 +77,8 @@ def locked_out(ruleset: Ruleset, peer: Dict[str, object], links: Dict[str, List[
             ),
         )
         for what, packet in ways:
-            verdict = decide(ruleset.for_direction(packet.direction), packet)
+            rules = ruleset.for_direction(packet.direction)
+            verdict = decide(rules, packet)
             if verdict.action in ("drop", "reject") and verdict.rule is not None:
                 return (
                     f"rule {verdict.rule.name} would {verdict.rule.action} {what} {source} on {name} port {port}, "
@@ -72,7 +86,35 @@ def locked_out(ruleset: Ruleset, peer: Dict[str, object], links: Dict[str, List[
                     f"Set iks_management_networks: [{source}/{source.max_prefixlen}] (or a network that holds it), "
                     "or give allow_lockout: true"
                 )
+            other = _overruled(saves, packet, links, sets) if saves and rules else None
+            if other is not None:
+                return (
+                    f"{other} would {other.action} {what} {source} on {name} port {port}, where this task comes from, "
+                    "whatever the ruleset says. Remove that rule, or give allow_lockout: true"
+                )
     return ""
+
+
+def _overruled(
+    saves: Mapping[str, Save], packet: Packet, links: Dict[str, List[str]], sets: Optional[Mapping[str, IpSet]]
+) -> Optional[Decision]:
+    """Late: node_firewall pays for the import of the verdict over whole chains only where it asks for one."""
+    from .firewall_foreign import overruled, surroundings
+
+    save = saves.get(packet.family)
+    return overruled(save, packet, surroundings(links, sets)) if save else None
+
+
+def foreign_decisions(
+    saves: Mapping[str, Save],
+    rulesets: Sequence[Ruleset],
+    links: Mapping[str, Sequence[str]],
+    sets: Optional[Mapping[str, IpSet]] = None,
+) -> List[str]:
+    """Notes on rules of others that decide against the rulesets (firewall_foreign.foreign_decisions). Pure."""
+    from . import firewall_foreign  # late, as above
+
+    return firewall_foreign.foreign_decisions(saves, rulesets, links, firewall_foreign.surroundings(links, sets))
 
 
 def _arriving(links: Dict[str, List[str]], address: str) -> Iterable[str]:

@@ -14,7 +14,7 @@ import re
 from functools import lru_cache
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
-from .traffic import ANY, PROTOCOL_NAMES, PROTOCOLS, PortRange, Rule
+from .traffic import ANY, IPV6, PROTOCOL_NAMES, PROTOCOLS, PortRange, Rule
 
 TARGETS = {"accept": "ACCEPT", "drop": "DROP"}
 REJECT = {"ipv4": "REJECT --reject-with icmp-port-unreachable", "ipv6": "REJECT --reject-with icmp6-port-unreachable"}
@@ -43,7 +43,7 @@ def rule_specs(rule: Rule, family: str) -> Iterator[str]:
                 for flag, value in (("-s", source), ("-d", destination), ("-i", _arrives(rule)), ("-o", _leaves(rule)))
                 if value is not None
             )
-            for match in _protocol_matches(rule):
+            for match in _protocol_matches(rule, family):
                 yield f"{head}{match}{tail}"
 
 
@@ -66,9 +66,12 @@ def _tail(rule: Rule, family: str) -> str:
     return f'{states}-m comment --comment "{comment}" -j {target}'
 
 
-def _protocol_matches(rule: Rule) -> List[str]:
+def _protocol_matches(rule: Rule, family: str) -> List[str]:
     if rule.protocol == ANY:
         return [""]
+    if (rule.protocol, family) == ("ah", IPV6):
+        # There it is an extension header, which -p passes over (legacy), or not (nft).
+        return ["-m ah "]
     base = f"-p {_PRINTED.get(rule.protocol) or PROTOCOLS.get(rule.protocol, rule.protocol)} "
     if rule.icmp_types is not None:
         module, option = ("icmp", "--icmp-type") if rule.protocol == "icmp" else ("icmp6", "--icmpv6-type")

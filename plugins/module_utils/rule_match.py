@@ -17,7 +17,7 @@ from typing import Callable, Dict, FrozenSet, Iterable, Mapping, Optional, Tuple
 from .ipset_save import IpSet, Seen, contains
 from .iptables_save import Match, Option, View
 from .iptables_text import protocol_number
-from .traffic import IPV4, PROTOCOLS, WITH_PORTS
+from .traffic import IPV4, IPV6, PROTOCOLS, WITH_PORTS
 from .verdict import Address, Packet
 
 Answer = Optional[bool]
@@ -25,7 +25,7 @@ Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 WORD = 0xFFFFFFFF
 _TCP_FLAGS = ("FIN", "SYN", "RST", "ACK", "URG", "PSH")
 # Matches that say yes by being named, once the protocol fits.
-_EMPTY = ("tcp", "udp", "sctp", "icmp", "icmp6", "ipv6-icmp", "comment", "multiport", "conntrack", "addrtype")
+_EMPTY = ("ah", "tcp", "udp", "sctp", "icmp", "icmp6", "ipv6-icmp", "comment", "multiport", "conntrack", "addrtype")
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,13 @@ def judge(view: View, at: Situation) -> Tuple[Answer, Tuple[str, ...]]:
     """Whether a rule matches, and which of its conditions leave it open."""
     doubts = []
     for match in view.matches:
-        if not match.options and match.module not in _EMPTY:
+        if match.module == "ah" and at.protocol != PROTOCOLS["ah"]:
+            return False, ()
+        answers = [_option(match, option, at) for option in match.options]
+        if False in answers:
+            return False, ()
+        if None in answers or (not answers and match.module not in _EMPTY):
             doubts.append(str(match))
-        for option in match.options:
-            answer = _option(match, option, at)
-            if answer is False:
-                return False, ()
-            if answer is None:
-                doubts.append(f"-m {match.module} {option}" if match.module else str(option))
     return (None, tuple(doubts)) if doubts else (True, ())
 
 
@@ -200,6 +199,9 @@ def _protocol(option: Option, at: Situation) -> Answer:
     if option.value in ("all", "0"):
         return True
     number = protocol_number(option.value.lower())
+    if at.family == IPV6 and at.protocol == PROTOCOLS["ah"]:
+        # An extension header: legacy iptables passes over it, nft does not.
+        return None
     return int(number) == at.protocol if number.isdigit() else None
 
 

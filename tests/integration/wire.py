@@ -55,6 +55,9 @@ def _body(packet: Packet, protocol: int, mark: bytes, quoted: bytes, ident: int)
         parameter = struct.pack("!HH", 0xC000, 4 + len(mark)) + mark
         chunk = struct.pack("!BBHIIHHI", 1, 0, 20 + len(parameter), 77, 4096, 1, 1, 1) + parameter
         return ports + bytes(8) + chunk
+    if protocol == 51:
+        # Nothing behind it, and its length in words, less two (RFC 4302, section 2).
+        return struct.pack("!BB", 59, 4) + bytes(14) + mark
     return bytes(16) + mark
 
 
