@@ -11,6 +11,7 @@ our chains are taken to say what the model says, and everything else is walked a
 from __future__ import annotations
 
 import ipaddress
+from bisect import bisect
 from dataclasses import dataclass, replace
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -21,14 +22,16 @@ from .iptables_save import Save, SavedChain, SavedRule, SavedTable, SaveError, V
 from .iptables_text import is_catch_all, protocol_number
 from .rule_match import Interface, Surroundings
 from .ruleset import Ruleset
-from .traffic import ANY, IPV4, PROTOCOL_NAMES, WITH_PORTS, Rule
+from .traffic import ANY, IPV4, PROTOCOL_NAMES, WITH_PORTS, Network, Rule
 from .verdict import Address, Packet, decide
 
 _OURS = (PREFIX, TRIAL_PREFIX)
 # Rules looked at in one call, all packets together: about a second on a node.
-BUDGET = 120_000
+BUDGET = 300_000
 # So many sources of others, and so many notes, are told; a list of bans may have thousands.
 SOURCES, NOTES = 25, 20
+# So many packets that the rules of others cannot tell apart are tried.
+ALIKE = 6
 _STRANGERS = {
     4: ("198.51.100.1", "192.0.2.1", "203.0.113.1", "100.64.0.1", "9.9.9.9"),
     6: ("2001:db8::1", "2001:db8:ffff::1", "2620:fe::fe", "2a00::1"),
@@ -85,8 +88,11 @@ def foreign_decisions(
             rules = tuple(rule for ruleset in rulesets for rule in ruleset.for_direction(direction))
             if not rules:
                 continue
-            packets = list(_packets(rules, _foreign(save, direction), family, direction, links))
-            room = max(50, BUDGET // (sum(1 for _ in _foreign(save, direction)) + 1) // len(directions))
+            others = tuple(_foreign(save, direction))
+            if all(view.target in ("", "RETURN", "LOG") for view in others):
+                continue
+            packets = list(_packets(rules, others, family, direction, links, known))
+            room = max(50, BUDGET // (len(others) + 1) // len(directions))
             looked, possible = looked + min(room, len(packets)), possible + len(packets)
             notes += _notes(family, direction, findings(save, rules, packets[:room], known))
     told = notes[:NOTES]
@@ -101,13 +107,17 @@ def foreign_decisions(
 
 def findings(save: Save, rules: Sequence[Rule], packets: Iterable[Packet], node: Surroundings) -> List[Finding]:
     """Every packet for which a rule of others has, or may have, the last word against the rule that decides."""
-    said = {action: _with_our_answer(save, action) for action in ("accept", "drop", "reject")}
+    said = {action: _with_our_answer(save, action) for action in ("accept", "drop")}
     found = []
     for packet in packets:
+        # The rules of others are few and ours may be many: the model is asked when they have a say at all.
+        verdicts = {action: decide_saved(said[action], packet, node) for action in ("accept", "drop")}
+        if not any(_against(verdict, action) for action, verdict in verdicts.items()):
+            continue
         wanted = decide(rules, packet)
         if wanted.rule is None:
             continue
-        verdict = decide_saved(said[wanted.action], packet, node)
+        verdict = verdicts["accept" if wanted.action == "accept" else "drop"]
         against = _against(verdict, wanted.action)
         if against is not None:
             certain = verdict.passes is not None
@@ -199,9 +209,17 @@ def _local(links: Mapping[str, Sequence[str]]) -> Tuple[Interface, ...]:
 
 
 def _packets(
-    rules: Sequence[Rule], foreign: Iterable[View], family: str, direction: str, links: Mapping[str, Sequence[str]]
+    rules: Sequence[Rule],
+    foreign: Sequence[View],
+    family: str,
+    direction: str,
+    links: Mapping[str, Sequence[str]],
+    node: Surroundings,
 ) -> Iterator[Packet]:
-    """New connections that tell the rules of both sides apart; the likeliest to matter first, none twice."""
+    """New connections that tell the rules of both sides apart; the likeliest to matter first, none twice.
+
+    Of those that the rules of others cannot tell apart a few are enough.
+    """
     version = 4 if family == IPV4 else 6
     kinds: Dict[Kind, None] = {}
     peers: Dict[Address, None] = {}
@@ -215,16 +233,53 @@ def _packets(
     every: List[Kind] = [*dict.fromkeys([*ours, *kinds, ("tcp", _NEUTRAL), ("udp", _NEUTRAL), (icmp, None)])]
     stranger = _stranger(rules, direction, version)
     sent: Dict[Packet, None] = {}
+    alike = _Alike(foreign, node)
     for name, address in _ends(links, version):
         for found, near, interface in own:
             if interface is None or name.startswith(interface.rstrip("+")):
                 for kind in found:
                     for peer in near:
-                        sent[_packet(direction, kind, peer, address, name)] = None
+                        if alike.is_new("own", name, kind, peer):
+                            sent[_packet(direction, kind, peer, address, name)] = None
         for peer in (stranger, *peers):
             for kind in every:
-                sent[_packet(direction, kind, peer, address, name)] = None
+                if alike.is_new("other", name, kind, peer):
+                    sent[_packet(direction, kind, peer, address, name)] = None
     return iter(sent)
+
+
+class _Alike:
+    """Counts packets that look the same to the rules of others: those between the same borders that these name."""
+
+    def __init__(self, foreign: Iterable[View], node: Surroundings) -> None:
+        words = {
+            word
+            for view in foreign
+            for match in view.matches
+            for option in match.options
+            for value in option.values
+            for word in (value.split(",") + value.replace("-", ":").split(":") + value.split("-"))
+        }
+        ports = {int(word) for word in words if word.isdigit() and len(word) < 6}
+        self.ports = sorted({*ports, *(port + 1 for port in ports)})
+        networks = [net for word in words for net in _network(word)]
+        networks += [net for found in node.sets.values() for net in found.covers()]
+        ends = {int(net.network_address) for net in networks} | {int(net.broadcast_address) + 1 for net in networks}
+        self.addresses = sorted(ends)
+        self.seen: Dict[Tuple[object, ...], int] = {}
+
+    def is_new(self, group: str, interface: str, kind: Kind, peer: Address) -> bool:
+        key = (group, interface, kind[0], bisect(self.ports, kind[1] or 0), bisect(self.addresses, int(peer)))
+        self.seen[key] = self.seen.get(key, 0) + 1
+        return self.seen[key] <= ALIKE
+
+
+def _network(word: str) -> Iterator[Network]:
+    if "." in word or ":" in word:
+        try:
+            yield ipaddress.ip_network(word, strict=False)
+        except ValueError:
+            return
 
 
 def _packet(direction: str, kind: Kind, peer: Address, here: Address, interface: str) -> Packet:
