@@ -56,7 +56,8 @@ class Finding:
 
     def __str__(self) -> str:
         packet = self.packet
-        what = f"{packet.protocol} port {packet.port}" if packet.port is not None else packet.protocol
+        name = f"protocol {packet.protocol}" if packet.protocol.isdigit() else packet.protocol
+        what = f"{name} port {packet.port}" if packet.port is not None else name
         denied = self.found.action in DENIALS
         verb = {"drop": "drops", "reject": "rejects", "accept": "accepts"}.get(self.found.action, "decides about")
         text = (

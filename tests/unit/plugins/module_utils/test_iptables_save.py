@@ -141,7 +141,7 @@ def test_a_newline_in_a_quote_is_part_of_the_rule_and_an_open_quote_hides_nothin
     broken = parse('*filter\n-A INPUT -m comment --comment "open -j DROP\n-A INPUT -j ACCEPT\nCOMMIT\n')
     assert [rule.spec for rule in saved_rules(broken)][1:] == ["-j ACCEPT"]
     with pytest.raises(SaveError, match="a quote is not closed"):
-        _ = saved_rules(broken)[0].view
+        str(saved_rules(broken)[0].view)
 
 
 @pytest.mark.parametrize(
