@@ -258,10 +258,11 @@ class _Writer:
         if self.table != "raw" or self.rng.random() < 0.2:
             makers += [self._state, self._state]
         parts = [maker(packet) for maker in self.rng.sample(makers, self.rng.choice((0, 1, 1, 2, 2, 3)))]
-        # Once at most: iptables-nft-save prints two matches of one module as one that says something else.
         if protocol and self.rng.random() < 0.6:
             parts.insert(0, self._of_protocol(packet))
-        return " ".join(part for part in (protocol, *dict.fromkeys(parts), self._target(below)) if part)
+        # Each module once: iptables-nft-save prints two matches of one as one that says something else.
+        once = {tuple(part.split()[:2]): part for part in parts if part}
+        return " ".join(part for part in (protocol, *once.values(), self._target(below)) if part)
 
     def _not(self) -> str:
         return "! " if self.rng.random() < 0.25 else ""
