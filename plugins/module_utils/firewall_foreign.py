@@ -15,7 +15,7 @@ from bisect import bisect
 from dataclasses import dataclass, replace
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from .chain_walk import DENIALS, WAYS, Decision, WayVerdict, decide_saved
+from .chain_walk import DENIALS, WAYS, Decision, Hook, WayVerdict, decide_saved
 from .firewall_plan import HOOKS, PREFIX, TABLE, TRIAL_PREFIX
 from .ipset_save import IpSet
 from .iptables_save import Save, SavedChain, SavedRule, SavedTable, SaveError, View
@@ -73,13 +73,16 @@ def foreign_decisions(
     rulesets: Sequence[Ruleset],
     links: Mapping[str, Sequence[str]],
     node: Optional[Surroundings] = None,
+    early: Sequence[Hook] = (),
     directions: Sequence[str] = ("in", "out"),
 ) -> List[str]:
     """Notes, one for each rule or policy of others that decides against the rulesets; empty when none does.
 
     `saves` are the parsed iptables-save texts by family, with our chains in them or not yet (then our jump counts as
     standing where the plan would put it). `rulesets` stand in the order in which they are asked. `links` are the node's
-    interfaces with their addresses (node_facts.interfaces); `node` adds what is known of its sets.
+    interfaces with their addresses (node_facts.interfaces); `node` adds what is known of its sets. `early`
+    are hooks (`("mangle", "INPUT")`) in which our chains deny, or will, what the rulesets deny; without it chains of
+    ours in other tables than filter are walked as they stand.
     """
     notes: List[str] = []
     looked, possible = 0, 0
@@ -95,7 +98,7 @@ def foreign_decisions(
             packets = list(_packets(rules, others, family, direction, links, known))
             room = max(50, BUDGET // (len(others) + 1) // len(directions))
             looked, possible = looked + min(room, len(packets)), possible + len(packets)
-            notes += _notes(family, direction, findings(save, rules, packets[:room], known))
+            notes += _notes(family, direction, findings(save, rules, packets[:room], known, early))
     told = notes[:NOTES]
     if len(notes) > NOTES:
         told.append(f"{len(notes) - NOTES} more rules of others decide against the ruleset")
@@ -106,9 +109,11 @@ def foreign_decisions(
     return told
 
 
-def findings(save: Save, rules: Sequence[Rule], packets: Iterable[Packet], node: Surroundings) -> List[Finding]:
+def findings(
+    save: Save, rules: Sequence[Rule], packets: Iterable[Packet], node: Surroundings, early: Sequence[Hook] = ()
+) -> List[Finding]:
     """Every packet for which a rule of others has, or may have, the last word against the rule that decides."""
-    said = {action: _with_our_answer(save, action) for action in ("accept", "drop")}
+    said = {action: _with_our_answer(save, action, early) for action in ("accept", "drop")}
     found = []
     for packet in packets:
         # The rules of others are few and ours may be many: the model is asked when they have a say at all.
@@ -128,7 +133,7 @@ def findings(save: Save, rules: Sequence[Rule], packets: Iterable[Packet], node:
 
 def overruled(save: Save, packet: Packet, node: Surroundings) -> Optional[Decision]:
     """The rule of others that certainly denies a packet which our chains accept, or None."""
-    verdict = decide_saved(_with_our_answer(save, "accept"), packet, node)
+    verdict = decide_saved(_with_our_answer(save, "accept", ()), packet, node)
     return _against(verdict, "accept") if verdict.passes is False else None
 
 
@@ -159,31 +164,29 @@ def _notes(family: str, direction: str, found: Iterable[Finding]) -> Iterator[st
         yield f"{family} {direction}: {one}"
 
 
-def _with_our_answer(save: Save, action: str) -> Save:
-    """The rules with chains of ours that say one thing: in the filter table the action, in others (where accepting is
-    returning) a drop or nothing. A jump of ours that is not there yet is put where it will be.
+def _with_our_answer(save: Save, action: str, early: Sequence[Hook]) -> Save:
+    """The rules with chains of ours that say one thing, in the filter table and in the early hooks (where accepting is
+    returning). A jump of ours that is not there yet is put where it will be; other chains of ours stay as they are.
     """
-    tables = {}
-    for table in save.tables.values():
-        target = "DROP" if action in DENIALS else "ACCEPT" if table.name == TABLE else "RETURN"
-        chains = {
-            name: replace(chain, rules=(SavedRule(name, f"-j {target}"),)) if name.startswith(_OURS) else chain
-            for name, chain in table.chains.items()
-        }
-        if table.name == TABLE:
-            for hook in HOOKS.values():
-                ours = f"{PREFIX}{hook}"
-                chains.setdefault(ours, SavedChain(ours, rules=(SavedRule(ours, f"-j {target}"),)))
-                if hook in chains:
-                    chains[hook] = _with_jump(chains[hook], ours)
-        tables[table.name] = SavedTable(table.name, chains)
+    tables = dict(save.tables)
+    for name, hook in (*((TABLE, hook) for hook in HOOKS.values()), *early):
+        table = tables.get(name) or SavedTable(name)
+        if hook not in table.chains and name == TABLE:
+            continue
+        chains = dict(table.chains)
+        target = "DROP" if action in DENIALS else "ACCEPT" if name == TABLE else "RETURN"
+        ours = f"{PREFIX}{hook}"
+        chains[ours] = SavedChain(ours, rules=(SavedRule(ours, f"-j {target}"),))
+        chains[hook] = _with_jump(chains.get(hook) or SavedChain(hook, "ACCEPT"), ours, first=name != TABLE)
+        tables[name] = SavedTable(name, chains)
     return replace(save, tables=tables)
 
 
-def _with_jump(chain: SavedChain, ours: str) -> SavedChain:
+def _with_jump(chain: SavedChain, ours: str, first: bool) -> SavedChain:
     if any(rule.spec.endswith(f" {ours}") for rule in chain.rules):
         return chain
-    place = next((index for index, rule in enumerate(chain.rules) if is_catch_all(rule.spec)), len(chain.rules))
+    denials = (index for index, rule in enumerate(chain.rules) if is_catch_all(rule.spec))
+    place = 0 if first else next(denials, len(chain.rules))
     jump = SavedRule(chain.name, f"-j {ours}")
     return replace(chain, rules=(*chain.rules[:place], jump, *chain.rules[place:]))
 
@@ -199,8 +202,10 @@ def _foreign(save: Save, direction: str) -> Iterator[View]:
                     view = rule.view
                 except SaveError:
                     continue
+                if view.target.startswith(_OURS):
+                    continue
                 yield view
-                if view.target in table.chains and view.target not in seen and not view.target.startswith(_OURS):
+                if view.target in table.chains and view.target not in seen:
                     seen.add(view.target)
                     waiting.append(view.target)
 

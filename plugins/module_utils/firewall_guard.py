@@ -15,7 +15,7 @@ from .ruleset import Ruleset, interfaces_named
 from .verdict import Packet, decide
 
 if TYPE_CHECKING:
-    from .chain_walk import Decision
+    from .chain_walk import Decision, Hook
     from .ipset_save import IpSet
     from .iptables_save import Save
 
@@ -110,11 +110,13 @@ def foreign_decisions(
     rulesets: Sequence[Ruleset],
     links: Mapping[str, Sequence[str]],
     sets: Optional[Mapping[str, IpSet]] = None,
+    early: Sequence[Hook] = (),
 ) -> List[str]:
     """Notes on rules of others that decide against the rulesets (firewall_foreign.foreign_decisions). Pure."""
     from . import firewall_foreign  # late, as above
 
-    return firewall_foreign.foreign_decisions(saves, rulesets, links, firewall_foreign.surroundings(links, sets))
+    node = firewall_foreign.surroundings(links, sets)
+    return firewall_foreign.foreign_decisions(saves, rulesets, links, node, early)
 
 
 def _arriving(links: Dict[str, List[str]], address: str) -> Iterable[str]:

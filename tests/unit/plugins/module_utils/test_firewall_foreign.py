@@ -109,6 +109,11 @@ def test_an_early_denial_of_ours_closes_what_others_accept() -> None:
     accept = "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT"
     assert len(notes(filtered(accept))) == 1
     assert notes(filtered(accept, tables=early)) == []
+    only_8080 = early.replace("-A IKS-INPUT -j DROP", "-A IKS-INPUT -p tcp -m tcp --dport 8080 -j DROP")
+    assert len(notes(filtered(accept, tables=only_8080))) == 1, "chains of ours in other tables count as they stand"
+    for tables in ("", only_8080):
+        will_be = foreign_decisions(filtered(accept, tables=tables), [RULESET], LINKS, early=[("mangle", "INPUT")])
+        assert will_be == [], "as planned"
 
 
 def test_a_policy_of_others_decides_behind_a_ruleset_that_only_opens() -> None:
