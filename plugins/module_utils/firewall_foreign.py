@@ -15,7 +15,7 @@ from bisect import bisect
 from dataclasses import dataclass, replace
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from .chain_walk import DENIALS, WAYS, Decision, Hook, WayVerdict, decide_saved
+from .chain_walk import DENIALS, UNKNOWN, WAYS, Decision, Hook, WayVerdict, decide_saved
 from .firewall_plan import HOOKS, PREFIX, TABLE, TRIAL_PREFIX
 from .ipset_save import IpSet
 from .iptables_save import Save, SavedChain, SavedRule, SavedTable, SaveError, View
@@ -147,8 +147,8 @@ def _against(verdict: WayVerdict, wanted: str) -> Optional[Decision]:
     if (wanted == "accept") == verdict.passes:
         return None
     for decision in verdict.decisions:
-        ours = decision.chain.startswith(_OURS)
-        if not ours and (decision.action in DENIALS if wanted == "accept" else decision.action == "accept"):
+        opposed = (*DENIALS, UNKNOWN) if wanted == "accept" else ("accept", UNKNOWN)
+        if decision.action in opposed and not decision.chain.startswith(_OURS):
             return decision
     return None
 

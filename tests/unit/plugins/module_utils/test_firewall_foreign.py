@@ -129,6 +129,12 @@ def test_ipv6_is_looked_at_too() -> None:
     assert "tcp port 22 from 2001:db8::7" in note
 
 
+def test_a_program_may_decide() -> None:
+    (note,) = notes(filtered("-A INPUT -p tcp -m tcp --dport 80 -j NFQUEUE --queue-num 1"))
+    assert "may be what decides about tcp port 80" in note
+    assert note.endswith("it depends on rule 1 of filter INPUT: what NFQUEUE does is not known")
+
+
 def bans(count: int) -> list[str]:
     return [f"-A X -s 198.51.{number // 250}.{number % 250 + 1}/32 -j DROP" for number in range(count)]
 
