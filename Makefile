@@ -66,6 +66,10 @@ matrix: build ## ansible-core 2.17, 2.19 and the newest, each in its own environ
 integration: build ## Modules and the whole cluster against the kernel, in the lab
 	@$(PYTHON) -m pytest tests/integration $(ARGS)
 
+.PHONY: nightly
+nightly: build ## Verdicts against the kernel with ten times as many packets (IKS_SEED=N repeats a run)
+	@IKS_NIGHTLY=1 $(PYTHON) -m pytest tests/integration/test_verdict_kernel.py $(ARGS)
+
 .PHONY: molecule
 molecule: build ## Every role's molecule scenario, in the lab
 	@tools/molecule.sh $(ARGS)

@@ -42,8 +42,23 @@ def networks(version: int) -> st.SearchStrategy[list[str]]:
 
 
 @st.composite
-def rules(draw: Any, name: str = "rule") -> Rule:
-    """One rule of any direction, protocol and family."""
+def limits_and_logs(draw: Any, protocol: str) -> dict[str, Any]:
+    """What counts packets or tells of them."""
+    data: dict[str, Any] = {}
+    if draw(st.booleans()):
+        data["rate"] = f"{draw(st.integers(1, 1000))}/{draw(st.sampled_from(UNITS))}"
+        data["burst"] = draw(st.integers(1, 1000))
+        data["per"] = draw(st.sampled_from(PER))
+    if protocol == "tcp" and draw(st.booleans()):
+        data["connections"] = draw(st.integers(1, 65535))
+    if draw(st.booleans()):
+        data["log"] = draw(st.sampled_from(["iks-drop-in:", "x", "a" * LOG_CHARS]))
+    return data
+
+
+@st.composite
+def rules(draw: Any, name: str = "rule", limits: bool = True) -> Rule:
+    """One rule of any direction, protocol and family; without limits and logs if what is asked is one packet's fate."""
     protocol = draw(st.sampled_from(["any", "tcp", "udp", "sctp", "icmp", "icmpv6", "vrrp", "esp", "ah", "47"]))
     direction = draw(st.sampled_from(["in", "out", "forward"]))
     version = {"icmp": 4, "icmpv6": 6}.get(protocol) or draw(st.sampled_from([4, 6]))
@@ -62,19 +77,13 @@ def rules(draw: Any, name: str = "rule") -> Rule:
             if draw(st.booleans()):
                 data[field] = draw(_PORTS)
     if protocol in ("icmp", "icmpv6") and draw(st.booleans()):
-        data["icmp_types"] = draw(st.lists(st.integers(0, 255), min_size=1, max_size=3, unique=True))
+        data["icmp_types"] = draw(st.lists(st.integers(0, 254), min_size=1, max_size=3, unique=True))
     if draw(st.booleans()):
         data["interface"] = draw(_INTERFACES)
     if direction == "forward" and draw(st.booleans()):
         data["out_interface"] = draw(_INTERFACES)
     if draw(st.booleans()):
         data["states"] = draw(_STATES)
-    if draw(st.booleans()):
-        data["rate"] = f"{draw(st.integers(1, 1000))}/{draw(st.sampled_from(UNITS))}"
-        data["burst"] = draw(st.integers(1, 1000))
-        data["per"] = draw(st.sampled_from(PER))
-    if protocol == "tcp" and draw(st.booleans()):
-        data["connections"] = draw(st.integers(1, 65535))
-    if draw(st.booleans()):
-        data["log"] = draw(st.sampled_from(["iks-drop-in:", "x", "a" * LOG_CHARS]))
+    if limits:
+        data.update(draw(limits_and_logs(protocol)))
     return rule_from_dict(data)

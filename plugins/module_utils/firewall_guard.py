@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from typing import Any, Dict, Iterable, List, Optional
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from .errors import TrafficError, choices
+from .firewall_shell import find_program
 from .node_facts import Run, interfaces, ssh_peer
 from .ruleset import Ruleset, interfaces_named
 from .verdict import Packet, decide
+
+if TYPE_CHECKING:
+    from .chain_walk import Decision, Hook
+    from .ipset_save import IpSet
+    from .iptables_save import Save
 
 
 def check_interfaces(ruleset: Ruleset, folder: str = "/sys/class/net") -> None:
@@ -37,10 +45,42 @@ def check_interfaces_among(ruleset: Ruleset, present: Iterable[str]) -> None:
             )
 
 
-def check_lockout(ruleset: Ruleset, run: Run) -> str:
-    """Why the ruleset would cut off where this connection came from, or an empty string."""
+@dataclass(frozen=True)
+class Judgement:
+    """`cut`: why the ruleset would cut off where the task comes from, or empty. `notes`: what others decide against."""
+
+    cut: str
+    notes: List[str]
+
+
+def judge(ruleset: Ruleset, run: Run, texts: Mapping[str, str], early: Sequence[Hook] = ()) -> Judgement:
+    """What the whole built-in chains, rules of others included, make of a ruleset.
+
+    `texts` are the node's iptables-save texts by family, `early` the hooks in which our chains deny what the ruleset
+    denies.
+    """
     peer = present_peer()
-    return locked_out(ruleset, peer, interfaces(run)) if peer else ""
+    if not any(map(_others_decide, texts.values())):
+        return Judgement(locked_out(ruleset, peer, interfaces(run)) if peer else "", [])
+    # Late: they cost a module's start, and most nodes of a test have nobody else's rules.
+    from .ipset_save import read_sets
+    from .iptables_save import parse
+
+    links = interfaces(run)
+    ipset = find_program("ipset")
+    sets = read_sets(run([ipset, "save"], "")[1]) if ipset and "--match-set" in "".join(texts.values()) else {}
+    saves = {family: parse(text) for family, text in texts.items()}
+    cut = locked_out(ruleset, peer, links, saves, sets) if peer else ""
+    return Judgement(cut, foreign_decisions(saves, [ruleset], links, sets, early))
+
+
+_OTHERS = re.compile(r"^-A (?:INPUT|OUTPUT|FORWARD|POSTROUTING|PREROUTING) (?!.*-j IKS[-~])", re.MULTILINE)
+_CLOSED = re.compile(r"^:(?:INPUT|OUTPUT|FORWARD) DROP", re.MULTILINE)
+
+
+def _others_decide(text: str) -> bool:
+    """Whether a node's save has rules or policies of others at all."""
+    return bool(_OTHERS.search(text) or _CLOSED.search(text))
 
 
 def present_peer() -> Optional[Dict[str, Any]]:
@@ -48,9 +88,17 @@ def present_peer() -> Optional[Dict[str, Any]]:
     return ssh_peer(dict(os.environ), os.getppid())
 
 
-def locked_out(ruleset: Ruleset, peer: Dict[str, object], links: Dict[str, List[str]]) -> str:
+def locked_out(
+    ruleset: Ruleset,
+    peer: Dict[str, object],
+    links: Dict[str, List[str]],
+    saves: Optional[Mapping[str, Save]] = None,
+    sets: Optional[Mapping[str, IpSet]] = None,
+) -> str:
     """Why the peer's session or its next one would be cut, or an empty string. Pure.
 
+    With `saves`, the node's parsed iptables-save texts by family, also by rules of others: a ban that denies new
+    connections would let no trial be confirmed.
     Answers are looked at as new packets: to a node that began to track connections with this very ruleset, a session
     that is older than that is not established.
     """
@@ -69,7 +117,8 @@ def locked_out(ruleset: Ruleset, peer: Dict[str, object], links: Dict[str, List[
             ),
         )
         for what, packet in ways:
-            verdict = decide(ruleset.for_direction(packet.direction), packet)
+            rules = ruleset.for_direction(packet.direction)
+            verdict = decide(rules, packet)
             if verdict.action in ("drop", "reject") and verdict.rule is not None:
                 return (
                     f"rule {verdict.rule.name} would {verdict.rule.action} {what} {source} on {name} port {port}, "
@@ -77,7 +126,37 @@ def locked_out(ruleset: Ruleset, peer: Dict[str, object], links: Dict[str, List[
                     f"Set iks_management_networks: [{source}/{source.max_prefixlen}] (or a network that holds it), "
                     "or give allow_lockout: true"
                 )
+            other = _overruled(saves, packet, links, sets) if saves and rules else None
+            if other is not None:
+                return (
+                    f"{other} would {other.action} {what} {source} on {name} port {port}, where this task comes from, "
+                    "whatever the ruleset says. Remove that rule, or give allow_lockout: true"
+                )
     return ""
+
+
+def _overruled(
+    saves: Mapping[str, Save], packet: Packet, links: Dict[str, List[str]], sets: Optional[Mapping[str, IpSet]]
+) -> Optional[Decision]:
+    """Late: node_firewall pays for the import of the verdict over whole chains only where it asks for one."""
+    from .firewall_foreign import overruled, surroundings
+
+    save = saves.get(packet.family)
+    return overruled(save, packet, surroundings(links, sets)) if save else None
+
+
+def foreign_decisions(
+    saves: Mapping[str, Save],
+    rulesets: Sequence[Ruleset],
+    links: Mapping[str, Sequence[str]],
+    sets: Optional[Mapping[str, IpSet]] = None,
+    early: Sequence[Hook] = (),
+) -> List[str]:
+    """Notes on rules of others that decide against the rulesets (firewall_foreign.foreign_decisions). Pure."""
+    from . import firewall_foreign  # late, as above
+
+    node = firewall_foreign.surroundings(links, sets)
+    return firewall_foreign.foreign_decisions(saves, rulesets, links, node, early)
 
 
 def _arriving(links: Dict[str, List[str]], address: str) -> Iterable[str]:

@@ -47,6 +47,7 @@ class Node:
     have: States
     saved: Optional[Saved]
     script: str
+    texts: Mapping[str, str]
 
     @property
     def notes(self) -> List[str]:
@@ -98,10 +99,13 @@ def look(run: Run) -> Node:
     """Read the node. Raises NodeError when it cannot be worked with."""
     means = Means.of_node()
     backend, texts = detect_backend(run)
+    texts = {family: texts[family] for family in families_in_kernel() if family in texts}
     raw = read_states(run, backend, texts)
     clean = promoted if any(map(has_trial, raw.values())) and is_confirmed(run, means) else without_trial
     have = {family: clean(own) for family, own in raw.items()}
-    return Node(backend, means, raw, have, firewall_saved.newest(), firewall_boot.read_file(firewall_boot.SCRIPT))
+    return Node(
+        backend, means, raw, have, firewall_saved.newest(), firewall_boot.read_file(firewall_boot.SCRIPT), texts
+    )
 
 
 def plan(node: Node, want: States, emergency: Optional[Emergency], management_given: bool) -> Change:

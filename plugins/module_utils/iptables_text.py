@@ -15,7 +15,7 @@ import re
 from functools import lru_cache
 from typing import Dict, Iterable, Iterator, List, Optional, Protocol, Tuple
 
-from .traffic import ANY, PROTOCOL_NAMES, PROTOCOLS, Network, PortRange, Rule
+from .traffic import ANY, IPV6, PROTOCOL_NAMES, PROTOCOLS, Network, PortRange, Rule
 
 TARGETS = {"accept": "ACCEPT", "drop": "DROP"}
 REJECT = {"ipv4": "REJECT --reject-with icmp-port-unreachable", "ipv6": "REJECT --reject-with icmp6-port-unreachable"}
@@ -63,7 +63,7 @@ def rule_specs(rule: Rule, family: str, sets: Optional[SetNames] = None) -> Iter
                 for flag, value in (("-s", source), ("-d", destination), ("-i", _arrives(rule)), ("-o", _leaves(rule)))
                 if value is not None
             )
-            for match in _protocol_matches(rule):
+            for match in _protocol_matches(rule, family):
                 for tail in tails:
                     yield f"{head}{match}{matched}{tail}"
 
@@ -116,9 +116,12 @@ def _limit_name(rule: Rule) -> str:
     return "iks" + hashlib.sha256(f"{rule.direction} {rule.name}".encode()).hexdigest()[:10]
 
 
-def _protocol_matches(rule: Rule) -> List[str]:
+def _protocol_matches(rule: Rule, family: str) -> List[str]:
     if rule.protocol == ANY:
         return [""]
+    if (rule.protocol, family) == ("ah", IPV6):
+        # There it is an extension header, which -p passes over (legacy), or not (nft).
+        return ["-m ah "]
     base = f"-p {_PRINTED.get(rule.protocol) or PROTOCOLS.get(rule.protocol, rule.protocol)} "
     if rule.icmp_types is not None:
         module, option = ("icmp", "--icmp-type") if rule.protocol == "icmp" else ("icmp6", "--icmpv6-type")
@@ -173,7 +176,7 @@ def canonical(line: str) -> Tuple[str, ...]:
     for index, word in enumerate(words):
         before = words[index - 1] if index else ""
         if before in ("-p", "--protocol"):
-            word = _protocol_number(word)
+            word = protocol_number(word)
         elif before in ("-s", "-d") and ":" in word and "." in word:
             # inet_ntop prints ::1:c000 as ::0.1.192.0, ipaddress does not.
             word = str(ipaddress.ip_network(word))
@@ -190,12 +193,12 @@ def in_our_words(spec: str) -> str:
     match = _PROTOCOL.search(spec)
     if match is None:
         return spec
-    number = _protocol_number(match.group(1))
+    number = protocol_number(match.group(1))
     name = PROTOCOL_NAMES.get(int(number)) if number.isdigit() else None
     return f"{spec[: match.start(1)]}{_PRINTED.get(name or '', number)}{spec[match.end(1) :]}"
 
 
-def _protocol_number(name: str) -> str:
+def protocol_number(name: str) -> str:
     """A protocol's number as text; the tools took a name that is not ours from the node's /etc/protocols."""
     if name in _NUMBERS or name.isdigit():
         return _NUMBERS.get(name, name)

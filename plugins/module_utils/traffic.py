@@ -230,6 +230,8 @@ def _check_ports(rule: Rule) -> None:
         for number in rule.icmp_types:
             if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= 255:
                 _refuse(rule, f"icmp_types {number!r} is not a number from 0 to 255")
+        if rule.protocol == "icmp" and 255 in rule.icmp_types:
+            _refuse(rule, "icmp_types 255 is every type to the kernel (xt_tcpudp.c); leave icmp_types out to mean that")
 
 
 def _check_limits(rule: Rule) -> None:

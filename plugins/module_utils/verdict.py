@@ -16,7 +16,12 @@ Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 @dataclass(frozen=True)
 class Packet:
-    """The first packet of something, as the kernel's filter table sees it (after DNAT)."""
+    """The first packet of something, as the kernel's filter table sees it (after DNAT).
+
+    `states` empty means that the state is not known. What follows it matters to rules of others only
+    (`chain_walk`): the mark the packet comes with, its connection's mark (0 for a new one), its ICMP code, its TCP
+    flags (SYN for a new connection).
+    """
 
     direction: str
     protocol: str
@@ -28,6 +33,10 @@ class Packet:
     icmp_type: Optional[int] = None
     out_interface: Optional[str] = None
     states: Tuple[str, ...] = ("new",)
+    mark: int = 0
+    connection_mark: Optional[int] = None
+    icmp_code: Optional[int] = None
+    tcp_flags: Optional[Tuple[str, ...]] = None
 
     @property
     def family(self) -> str:
@@ -63,10 +72,41 @@ def matches(rule: Rule, packet: Packet) -> bool:
         and _among(packet.port, rule.ports)
         and _among(packet.source_port, rule.source_ports)
         and (rule.icmp_types is None or packet.icmp_type in rule.icmp_types)
-        # A denying rule with a limit matches what is above it, which a first packet is not.
-        and (rule.action == "accept" or (rule.rate is None and rule.connections is None))
+        and not _is_beyond_limit(rule)
         and (rule.states is None or bool(set(rule.states) & set(packet.states)))
     )
+
+
+def open_fields(rule: Rule, packet: Packet) -> Optional[Tuple[str, ...]]:
+    """What keeps open whether the rule matches, the source aside; None when no source would make it match.
+
+    A field that the packet leaves out (None, or no state) and the rule asks for is open.
+    """
+    if rule.direction != packet.direction or packet.family not in rule.families or _is_beyond_limit(rule):
+        return None
+    if rule.protocol not in (ANY, packet.protocol) or not _within(packet.destination, rule.destinations):
+        return None
+    left = []
+    for field, wanted, value, fits in (
+        ("interface", rule.interface, packet.interface, _on(rule.interface, packet.interface)),
+        ("out_interface", rule.out_interface, packet.out_interface, _on(rule.out_interface, packet.out_interface)),
+        ("port", rule.ports, packet.port, _among(packet.port, rule.ports)),
+        ("source_port", rule.source_ports, packet.source_port, _among(packet.source_port, rule.source_ports)),
+        ("icmp_type", rule.icmp_types, packet.icmp_type, packet.icmp_type in (rule.icmp_types or ())),
+        ("states", rule.states, packet.states or None, bool({*packet.states} & {*(rule.states or ())})),
+    ):
+        if wanted is None:
+            continue
+        if value is None:
+            left.append(field)
+        elif not fits:
+            return None
+    return tuple(left)
+
+
+def _is_beyond_limit(rule: Rule) -> bool:
+    """A denying rule with a limit matches what is above it, which a first packet is not."""
+    return rule.action != "accept" and (rule.rate is not None or rule.connections is not None)
 
 
 def _on(pattern: Optional[str], interface: Optional[str]) -> bool:

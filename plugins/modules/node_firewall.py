@@ -183,13 +183,14 @@ from ansible_collections.iks.hardening.plugins.module_utils.errors import Harden
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_boot import Emergency
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import check_timeout, exclusive
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_guard import (
+    Judgement,
     check_interfaces,
-    check_lockout,
+    judge,
     present_peer,
 )
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import with_ruleset, without_ruleset
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_result import node_runner, result_of
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_state import OwnState
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_state import EARLY_HOOKS, MANGLE, OwnState
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_task import (
     Node,
     accept,
@@ -269,14 +270,18 @@ def _on_node(module: AnsibleModule, ruleset: Ruleset) -> Dict[str, object]:
     if params["phase"] == "confirm":
         accept(command, node, change)
         return {"changed": True, "confirmed": True}
-    cut = check_lockout(ruleset, command) if state == "present" else ""
-    if cut and not params["allow_lockout"]:
-        raise NodeError(cut)
+    found = Judgement("", [])
+    if state == "present":
+        early = [(MANGLE, hook) for way, hook in EARLY_HOOKS.items() if ruleset.closes(way)]
+        found = judge(ruleset, command, node.texts, early)
+    if found.cut and not params["allow_lockout"]:
+        raise NodeError(found.cut)
     result = result_of(node, node.have, want, change, module._diff)
+    result["notes"] = [*node.notes, *found.notes]
     if change.changed and not module.check_mode:
         trial = carry_out(command, node, change, seconds)
         if trial:
-            return {**result, "trial": {**trial, "cut": cut}}
+            return {**result, "trial": {**trial, "cut": found.cut}}
     return result
 
 
