@@ -49,7 +49,7 @@ _EXPECTED = {"accept": "open", "drop": "filtered", "reject": "refused"}
 _KEYS = ("protocol", "address", "ports", "expected", "reason")
 _ECHO_REQUEST = {"icmp": 8, "icmpv6": 128}
 _LINE = re.compile(
-    r"(?P<protocol>[^/\s]*)/(?:\[(?P<six>[^\]\s]*)\]|(?P<four>[^\s:=\[\]]*))(?::(?P<ports>[^=]*))?(?:=(?P<expected>.*))?"
+    r"(?P<protocol>[^/\s]*)/(?:\[(?P<six>[^\]\s]*)\]|(?P<four>[^\s:=\[\]]*))(?::(?P<ports>[^=:]*))?(?:=(?P<expected>.*))?"
 )
 
 
@@ -271,8 +271,9 @@ def _of_rules(rules: Sequence[Rule], ports: str, passed_over: Dict[str, List[str
         if untestable:
             passed_over.setdefault(untestable, []).append(rule.name)
             continue
+        earlier = [other for other in rules[:place] if other.direction == "out"]
         # Most rulesets only accept, and then no rule can contradict an earlier one.
-        rivals = [other for other in rules[:place] if other.direction == "out" and other.action != rule.action]
+        rivals = earlier if any(other.action != rule.action for other in earlier) else []
         for endpoint, named in _endpoints_of(rule, ports):
             decider = next((other for other in rivals if _covers(other, endpoint)), rule)
             expected = _EXPECTED[decider.action]

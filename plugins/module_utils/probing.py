@@ -103,9 +103,11 @@ async def _try_one(wanted: Wanted, manner: Manner, end: float) -> Optional[Outco
     silence = Outcome("filtered", detail=f"no answer within {manner.timeout:g} s")
     for _round in range(1 + manner.retries):
         seconds = min(manner.timeout, max(0.0, end - time.monotonic()))
+        began = time.monotonic()
         outcome = await _ask(wanted.endpoint, manner, seconds)
         if outcome is not None:
-            return outcome
+            answered = outcome.result in ("open", "refused")
+            return replace(outcome, latency=round((time.monotonic() - began) * 1000, 2)) if answered else outcome
         if seconds < manner.timeout:
             return None
         if is_met(wanted.expected, silence.result) and wanted.expected != "any":
@@ -116,17 +118,17 @@ async def _try_one(wanted: Wanted, manner: Manner, end: float) -> Optional[Outco
 async def _ask(endpoint: Endpoint, manner: Manner, seconds: float) -> Optional[Outcome]:
     """One try; None when nothing came back within `seconds`."""
     sock = None
-    began = time.monotonic()
+    end = time.monotonic() + seconds
     try:
         sock, raw = _new_socket(endpoint, manner)
         packet = _send(sock, endpoint)
-        while await _ready(sock, endpoint.protocol == "tcp", began + seconds - time.monotonic()):
+        while await _ready(sock, endpoint.protocol == "tcp", end - time.monotonic()):
             outcome = _hear(sock, endpoint, packet, raw)
             if outcome is not None:
-                took = round((time.monotonic() - began) * 1000, 2)
-                return Outcome(outcome.result, took if outcome.result in ("open", "refused") else None, outcome.detail)
+                return outcome
     except OSError as error:
-        return outcome_of_errno(error.errno or 0)
+        # A filter of this node that rejects says why, beside the error that it gives to the sender.
+        return (_told_by_icmp(sock) if sock is not None else None) or outcome_of_errno(error.errno or 0)
     finally:
         if sock is not None:
             sock.close()
@@ -201,10 +203,9 @@ def _send(sock: socket.socket, endpoint: Endpoint) -> bytes:
 
 def _hear(sock: socket.socket, endpoint: Endpoint, packet: bytes, raw: bool) -> Optional[Outcome]:
     """What the socket has to tell; None when it was not meant for this probe. Raises OSError."""
-    for error in _queued_errors(sock):
-        meant = meaning_of(error)
-        if meant is not None:
-            return meant
+    told = _told_by_icmp(sock)
+    if told is not None:
+        return told
     if endpoint.protocol == "tcp":
         status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return Outcome("open") if status == 0 else outcome_of_errno(status)
@@ -215,6 +216,10 @@ def _hear(sock: socket.socket, endpoint: Endpoint, packet: bytes, raw: bool) -> 
     if endpoint.protocol == "udp":
         return Outcome("open", detail=said(endpoint.port, packet, answer))
     return Outcome("open") if is_echo_reply(endpoint.protocol, packet, answer, raw) else None
+
+
+def _told_by_icmp(sock: socket.socket) -> Optional[Outcome]:
+    return next(filter(None, map(meaning_of, _queued_errors(sock))), None)
 
 
 def _queued_errors(sock: socket.socket) -> Iterator[IcmpError]:
