@@ -289,6 +289,8 @@ def why_untestable(rule: Rule) -> str:
         return f"protocol {rule.protocol} cannot be tried; tcp, udp, icmp and icmpv6 can"
     if rule.destinations is None:
         return "any destination names no address to try"
+    if all(network.is_multicast for network in rule.destinations):
+        return "a multicast destination has no host to answer"
     if rule.protocol in WITH_PORTS and rule.ports is None:
         return "any port names no port to try"
     if rule.source_ports is not None:

@@ -3,7 +3,8 @@
 """Fixtures for tests that need real nodes: pytest -p tests.lab.pytest_plugin.
 
 `lab` is one whole lab for the session, with an id of its own. IKS_LAB_ID names one to use instead (and, if it was up
-before, to leave up); IKS_LAB_KEEP=1 leaves it up in any case. `fresh_nodes` is the same lab with fresh disks.
+before, to leave up); IKS_LAB_KEEP=1 leaves it up in any case; IKS_LAB_NODES=worker1,internet starts no more than the
+tests that you run need. `fresh_nodes` is the same lab with fresh disks.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from tests.lab.state import load, resolve_id
 def lab() -> Iterator[Lab]:
     lab_id = resolve_id(os.environ.get("IKS_LAB_ID") or "auto")
     found = load(lab_id)
+    suite = found.suite if found else os.environ.get("IKS_LAB_SUITE", "bookworm")
+    names = [name for name in os.environ.get("IKS_LAB_NODES", "").split(",") if name]
     try:
-        yield labs.up(lab_id, suite=found.suite if found else os.environ.get("IKS_LAB_SUITE", "bookworm"))
+        yield labs.up(lab_id, names=names or None, suite=suite)
     finally:
         if not os.environ.get("IKS_LAB_KEEP") and not (found and found.ready):
             labs.down(lab_id)

@@ -213,6 +213,7 @@ def test_what_cannot_be_tried_is_said() -> None:
         accept forward tcp to 192.0.2.1 port 1 name through # x
         accept out vrrp to 192.0.2.1 name vrrp # x
         accept out tcp port 443 name everywhere # x
+        accept out udp to 224.0.0.18 port 443 name multicast # x
         accept out tcp to 192.0.2.1 name every-port # x
         accept out tcp to 192.0.2.1 port 9 source-port 22 name answers # x
         accept out tcp to 192.0.2.1 port 9 state established name old # x
@@ -226,6 +227,7 @@ def test_what_cannot_be_tried_is_said() -> None:
         "rule through: direction forward cannot be tried from this node; try it from the other side",
         "rule vrrp: protocol vrrp cannot be tried; tcp, udp, icmp and icmpv6 can",
         "rule everywhere: any destination names no address to try",
+        "rule multicast: a multicast destination has no host to answer",
         "rule every-port: any port names no port to try",
         "rule answers: source port 22 is for answers, not for new connections",
         "rule old: state established is not for new connections",
