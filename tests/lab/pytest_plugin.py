@@ -4,7 +4,8 @@
 
 `lab` is one whole lab for the session, with an id of its own. IKS_LAB_ID names one to use instead (and, if it was up
 before, to leave up); IKS_LAB_KEEP=1 leaves it up in any case; IKS_LAB_NODES=worker1,internet starts no more than the
-tests that you run need. `fresh_nodes` is the same lab with fresh disks.
+tests that you run need. `fresh_nodes` is the same lab with fresh disks. `vm` is a lab of its own with nothing but the
+virtual machine, booted once for all tests that want it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import lab as labs
+from tests.lab import vm as virtual
 from tests.lab.lab import Lab
 from tests.lab.state import load, resolve_id
 
@@ -30,6 +32,19 @@ def lab() -> Iterator[Lab]:
     finally:
         if not os.environ.get("IKS_LAB_KEEP") and not (found and found.ready):
             labs.down(lab_id)
+
+
+@pytest.fixture(scope="session")
+def vm() -> Iterator[Lab]:
+    """A lab with the node `vm` alone, so that nothing done to the other nodes makes it boot again."""
+    reason = virtual.why_not()
+    if reason:
+        pytest.skip(f"no virtual machine: {reason}")
+    lab_id = resolve_id("auto")
+    try:
+        yield labs.up(lab_id, names=["vm"])
+    finally:
+        labs.down(lab_id)
 
 
 @pytest.fixture
