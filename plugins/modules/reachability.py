@@ -86,7 +86,7 @@ options:
     description: Address of the node to send from.
     type: str
   interface:
-    description: Interface to send by, whatever the routes say. Needs root.
+    description: Interface to send by, whatever the routes say.
     type: str
 attributes:
   check_mode:
@@ -100,6 +100,7 @@ attributes:
     platforms: linux
     description: Target platform.
 notes:
+  - Works for any user. V(icmp) and V(icmpv6), and O(interface) on kernels before 5.7, may need root.
   - On kernels before 5.9 an ICMP error for a TCP connection comes without its type, so a firewall that rejects TCP as
     administratively prohibited looks V(unreachable).
   - A TCP packet that the node's own firewall drops is V(filtered) without further detail, as the kernel tries again.
