@@ -91,7 +91,7 @@ async def _try_all(wanted: Sequence[Wanted], manner: Manner) -> List[Outcome]:
                 return
             outcomes[index] = await _try_one(item, manner, end) or late
 
-    await asyncio.gather(*(work() for _ in range(min(manner.concurrency, len(wanted)))))
+    await asyncio.gather(*(work() for _worker in range(min(manner.concurrency, len(wanted)))))
     return outcomes
 
 
