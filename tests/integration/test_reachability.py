@@ -317,11 +317,31 @@ def test_source_and_interface(lab: Lab) -> None:
     assert wrong.data["summary"]["open"] == 0
 
 
+def as_user(lab: Lab, endpoints: str) -> Result:
+    return run_module(lab, NODE, "reachability", {"endpoints": endpoints}, vars={"ansible_become": False})
+
+
 def test_an_ordinary_user_may_try_ports(lab: Lab) -> None:
-    found = run_module(
-        lab, NODE, "reachability", {"endpoints": f"tcp/{FAR}:443\nudp/{FAR}:443"}, vars={"ansible_become": False}
-    )
+    found = as_user(lab, f"tcp/{FAR}:443\nudp/{FAR}:443")
     assert not found.failed, found.message
+
+
+def test_pings_where_the_node_lets_no_user_ping(lab: Lab, firewalls: None) -> None:
+    """Raw sockets then, which hear every echo of the node; and a user is told what to do."""
+    pings = f"icmp/{FAR}\nicmp/{MASTER}\nicmpv6/[2001:db8:cafe::1]\nicmp/203.0.113.11\nicmp/127.0.0.1\nicmpv6/[::1]"
+    closed = "icmp/1.1.1.1=filtered\nicmp/1.1.1.2=refused\nicmp/1.1.1.3=filtered\nicmpv6/[2001:db8:cafe::bad]=filtered"
+    setting = "net.ipv4.ping_group_range"
+    former = lab.run(NODE, ["sysctl", "-n", setting]).stdout.strip()
+    lab.run(NODE, ["sysctl", "-q", "-w", f"{setting}=1 0"])
+    try:
+        found = reachability(lab, endpoints=f"{pings}\n{closed}", timeout=0.7)
+        user = as_user(lab, pings)
+    finally:
+        lab.run(NODE, ["sysctl", "-q", "-w", f"{setting}={former}"])
+    assert not found.failed, found.message
+    assert found.data["summary"] == {"open": 6, "refused": 1, "filtered": 3, "unreachable": 0, "untried": 0}
+    assert user.failed
+    assert user.message == "protocol icmp needs root: run the task with become: true. Nothing was changed"
 
 
 # ---- mistakes

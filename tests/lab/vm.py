@@ -39,7 +39,7 @@ def why_not() -> str:
     if platform.machine() != "x86_64":
         return f"virtual machines are made for x86_64 only; this machine is {platform.machine()}"
     missing = [tool for tool in TOOLS if shutil.which(tool, path=tool_path()) is None]
-    return f"{' and '.join(missing)} missing; VM=1 make setup installs them" if missing else ""
+    return f"{' and '.join(missing)} missing; VM=1 make setup installs what is needed" if missing else ""
 
 
 def layer(image: Image) -> Path:
