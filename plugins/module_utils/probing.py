@@ -169,8 +169,9 @@ def _new_socket(endpoint: Endpoint, manner: Manner) -> Tuple[socket.socket, bool
         if manner.interface:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, manner.interface.encode() + b"\0")
         if manner.source:
-            # A port is taken for a connection, not for the address: else 28,000 probes would use up all of them.
-            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+            if endpoint.port:
+                # A port is taken for a connection, not for the address: else 28,000 probes would use up all of them.
+                sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind((manner.source, 0))
     except OSError:
         sock.close()

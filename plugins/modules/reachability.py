@@ -22,7 +22,8 @@ description:
   - V(refused) is a reset, or an ICMP error that says that the port is closed or that a firewall prohibits it.
     V(unreachable) is an ICMP error or a route table that says that there is no way; it proves nothing about a
     firewall, so it meets no expectation but V(any). The detail names who sent the error.
-  - V(untried) means that nothing was sent, because the time for all was over or the node had no socket or port left.
+  - V(untried) means that the time for all was over before an answer was due, or that the node had no socket or port
+    left to send anything.
   - The run ends in bounded time whatever happens on the network meanwhile.
   - Changes nothing, so it does the same in check mode.
 options:
@@ -40,6 +41,7 @@ options:
       - Traffic rules, in the forms that O(iks.hardening.node_firewall#module:rules) takes. What rules of direction
         V(out) accept is expected to be open, what they drop filtered, what they reject refused; the first rule that
         matches decides.
+      - A rule's interface is not forced, packets go where the routes lead; use O(interface) for that.
       - Of a network the first and the last host are tried. What is accepted there is told and not judged, as nobody
         needs to answer on an address that no rule names.
       - Rules that cannot be tried from the node (direction V(in) or V(forward), any destination, any port, protocols
@@ -101,8 +103,8 @@ attributes:
     description: Target platform.
 notes:
   - Works for any user. V(icmp) and V(icmpv6), and O(interface) on kernels before 5.7, may need root.
-  - On kernels before 5.9 an ICMP error for a TCP connection comes without its type, so a firewall that rejects TCP as
-    administratively prohibited looks V(unreachable).
+  - On older kernels (5.4 among them) an ICMP error for a TCP connection comes without its type, so a firewall that
+    rejects TCP as administratively prohibited looks V(unreachable).
   - A TCP packet that the node's own firewall drops is V(filtered) without further detail, as the kernel tries again.
 seealso:
   - module: iks.hardening.node_firewall
@@ -118,8 +120,8 @@ EXAMPLES = r"""
 
 - name: Everything that a region requires, from the rules themselves
   iks.hardening.reachability:
-    rules: "{{ query('iks.hardening.region_rules', 'us-south') }}"
-    interface: eth0
+    rules: "{{ query('iks.hardening.region_rules', 'us-south', services=['master', 'registry'],
+              worker_addresses=hostvars | iks.hardening.public_addresses(groups['iks_workers'])) }}"
     fail: false
   register: network
 

@@ -310,7 +310,10 @@ def test_source_and_interface(lab: Lab) -> None:
     """By the interface that does not lead there nothing comes back."""
     lab.run(NODE, ["ip", "address", "add", "203.0.113.99/32", "dev", "eth0"])
     try:
-        assert not reachability(lab, endpoints=f"tcp/{FAR}:443", source="203.0.113.99", interface="eth0").failed
+        four = f"tcp/{FAR}:443\nudp/{FAR}:443\nicmp/{FAR}"
+        assert not reachability(lab, endpoints=four, source="203.0.113.99", interface="eth0").failed
+        six = f"tcp/{FAR6}:443\nudp/{FAR6}:443\nicmpv6/[2001:db8:cafe::1]"
+        assert not reachability(lab, endpoints=six, source="2001:db8:113::11", interface="eth0").failed
     finally:
         lab.run(NODE, ["ip", "address", "del", "203.0.113.99/32", "dev", "eth0"])
     wrong = reachability(lab, endpoints=f"tcp/{FAR}:443", interface="eth1", timeout=0.5, fail=False)
