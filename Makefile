@@ -32,8 +32,11 @@ help: ## Explain the targets
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables: YES=1 (install Debian packages without asking), KEEP=1 (demo: leave the lab up),"
-	@echo "           VM=1 (also install what the lab's virtual-machine tier needs),"
+	@echo "           VM=1 (also install what the lab's virtual-machine tier needs; test and integration do),"
 	@echo "           ARGS='...' (handed to pytest, the demo or the benchmarks), PYTHON3=/path (interpreter for .venv)"
+
+# One tier of the integration tests boots a virtual machine, whose emulator the demo does not need.
+test integration: export VM := 1
 
 ##@ The two commands
 .PHONY: demo

@@ -5,7 +5,7 @@
 # Makes the machine ready: Debian packages, then the pinned virtual environment .venv. Instant when nothing is to do.
 #
 #   CI or YES set    install missing Debian packages without asking
-#   VM set           also the packages of the lab's virtual-machine tier
+#   VM set           also the packages of the lab's virtual-machine tier, where its machines can run (x86_64)
 #   PYTHON=<path>    the interpreter for .venv (default: the first of python3, python3.13 ... python3.10 that serves)
 set -euo pipefail
 shopt -s inherit_errexit
@@ -25,7 +25,7 @@ wanted_tier() {
   case $1 in
     '' | base) return 0 ;;
     ubuntu) ! grep -qx 'ID=debian' /etc/os-release ;;
-    vm) [[ -n ${VM:-} ]] ;;
+    vm) [[ -n ${VM:-} && $(uname -m) == x86_64 ]] ;;
     *) die "tests/lab/packages.txt: tier $1 is unknown; known: base, ubuntu, vm" ;;
   esac
 }

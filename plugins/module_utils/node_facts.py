@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import re
+from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 Run = Callable[[List[str], str], Tuple[int, str, str]]
@@ -42,6 +43,12 @@ TIME_FILES = (
     "/etc/ntp.conf",
     "/etc/ntpsec/ntp.conf",
     "/etc/systemd/timesyncd.conf",
+)
+# Entries, their limit, and statistics of the connection tracking table of this network namespace.
+CONNTRACK_FILES = (
+    "/proc/sys/net/netfilter/nf_conntrack_count",
+    "/proc/sys/net/netfilter/nf_conntrack_max",
+    "/proc/net/stat/nf_conntrack",
 )
 TIME_FOLDERS = (
     "/etc/chrony/conf.d",
@@ -183,3 +190,50 @@ def kube_proxy_mode(chains: Iterable[str], nft_tables: str, links: Iterable[str]
     if re.search(r"table ip6? kube-proxy", nft_tables):
         return "nftables"
     return "iptables" if any(chain.startswith(("KUBE-SERVICES", "KUBE-NODEPORTS")) for chain in chains) else "none"
+
+
+@dataclass(frozen=True)
+class Conntrack:
+    """The connection tracking table: entries, how many it may hold, and packets dropped for it since the boot."""
+
+    entries: int
+    maximum: int
+    dropped: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether new connections are in danger: the kernel begins to throw entries away before the last is taken."""
+        return self.maximum > 0 and self.entries * 10 >= self.maximum * 9
+
+
+def conntrack(count: str, maximum: str, statistics: str) -> Optional[Conntrack]:
+    """The table as the texts of CONNTRACK_FILES tell it; None when the kernel does not track connections yet.
+
+    The statistics have a line a processor, in hexadecimal; not every kernel has them.
+    """
+    if not count.strip().isdigit() or not maximum.strip().isdigit():
+        return None
+    names, *lines = statistics.split("\n") if statistics.strip() else [""]
+    columns = names.split()
+    place = columns.index("drop") if "drop" in columns else None
+    rows = [line.split() for line in lines if line.strip()]
+    dropped = sum(int(row[place], 16) for row in rows if place is not None and len(row) > place)
+    return Conntrack(int(count), int(maximum), dropped)
+
+
+def conntrack_note(now: Optional[Conntrack], before: Optional[Conntrack] = None) -> str:
+    """What a reader should know of the table; empty when all is well.
+
+    With `before` packets that were dropped between the two looks are told, also when there is room again. A full table
+    loses the first packet of a new connection whatever the rules say, so a change may look like a lock-out.
+    """
+    if now is None:
+        return ""
+    dropped = max(0, now.dropped - (before.dropped if before else 0))
+    if not now.is_full and not (before and dropped):
+        return ""
+    when = "meanwhile" if before else "since the boot"
+    state = f"the connection tracking table holds {now.entries} of {now.maximum} entries"
+    lost = f"{dropped} packet{'' if dropped == 1 else 's'} {'was' if dropped == 1 else 'were'} dropped for it {when}"
+    danger = "new connections can be lost whatever the rules say; raise net.netfilter.nf_conntrack_max"
+    return f"{state}, {lost}: {danger}"

@@ -59,6 +59,12 @@ interfaces:
   description: Interfaces with their global addresses in CIDR form.
   returned: always
   type: dict
+conntrack:
+  description:
+    - How many entries the connection tracking table holds (C(entries)), may hold (C(maximum)), and how many packets
+      were dropped for it since the boot (C(dropped)); null when the kernel tracks no connections yet.
+  returned: always
+  type: dict
 default_interfaces:
   description: Interfaces of the default routes, the preferred one first.
   returned: always
@@ -77,6 +83,11 @@ kube_proxy:
   description: V(iptables), V(nftables), V(ipvs) or V(none).
   returned: always
   type: str
+notes:
+  description: What a reader should know, for instance that the connection tracking table is full.
+  returned: always
+  type: list
+  elements: str
 os:
   description: ID, VERSION_ID and ID_LIKE of the operating system.
   returned: always
@@ -108,6 +119,7 @@ time_server_names:
 """
 
 import os
+from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Dict, List, Tuple
 
@@ -157,6 +169,7 @@ def run(module: AnsibleModule) -> Dict[str, object]:
     nft = find_program("nft")
     tables = command([nft, "list", "tables"], "")[1] if nft else ""
     servers, names = node_facts.time_servers(command)
+    tracked = node_facts.conntrack(*map(node_facts.read_text, node_facts.CONNTRACK_FILES))
     return {
         "backend": backend.name,
         "backend_finding": finding,
@@ -167,6 +180,7 @@ def run(module: AnsibleModule) -> Dict[str, object]:
             **{name: find_program(name) is not None for name in ("iptables", "ipset", "nft")},
             "python_apt": find_spec("apt_pkg") is not None,
         },
+        "conntrack": asdict(tracked) if tracked else None,
         "interfaces": links,
         "default_interfaces": node_facts.default_interfaces(
             node_facts.read_text("/proc/net/route"), node_facts.read_text("/proc/net/ipv6_route")
@@ -174,6 +188,7 @@ def run(module: AnsibleModule) -> Dict[str, object]:
         "cards": [name for name in links if not node_facts.is_virtual(name)],
         "ipv6": IPV6 in families_in_kernel(),
         "kube_proxy": node_facts.kube_proxy_mode(nat_chains(command, backend), tables, links),
+        "notes": [note for note in [node_facts.conntrack_note(tracked)] if note],
         "os": node_facts.os_release(node_facts.read_text("/etc/os-release")),
         "resolvers": node_facts.resolvers(),
         "rulesets": rulesets,

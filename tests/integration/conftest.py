@@ -4,6 +4,6 @@
 
 from __future__ import annotations
 
-from tests.lab.pytest_plugin import fresh_nodes, lab
+from tests.lab.pytest_plugin import fresh_nodes, lab, vm
 
-__all__ = ["fresh_nodes", "lab"]
+__all__ = ["fresh_nodes", "lab", "vm"]

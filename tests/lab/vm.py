@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .nodefiles import NodeFile
 from .rootfs import Image, build_lock, cache_folder
-from .system import LabError, remove_tree, require_tools, run, run_visibly, say
+from .system import LabError, remove_tree, require_tools, run, run_visibly, say, tool_path
 from .topology import Node
 
 KERNEL_PACKAGES = ("linux-image-cloud-amd64", "udev", "initramfs-tools", "apparmor")
@@ -28,9 +28,18 @@ KERNEL_SETTINGS = {
     "etc/initramfs-tools/conf.d/iks-lab": "MODULES=list\n",
     "usr/share/initramfs-tools/modules.d/iks-lab": "virtio_pci\nvirtio_blk\next4\ncrc32c_generic\n",
 }
+TOOLS = ("qemu-system-x86_64", "mke2fs")
 DISK_SIZE = "4G"
 MEMORY = "1024"
 EMULATOR = ("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35")
+
+
+def why_not() -> str:
+    """Why no virtual machine can run here; empty when one can."""
+    if platform.machine() != "x86_64":
+        return f"virtual machines are made for x86_64 only; this machine is {platform.machine()}"
+    missing = [tool for tool in TOOLS if shutil.which(tool, path=tool_path()) is None]
+    return f"{' and '.join(missing)} missing; VM=1 make setup installs what is needed" if missing else ""
 
 
 def layer(image: Image) -> Path:
@@ -39,8 +48,9 @@ def layer(image: Image) -> Path:
     done = image.folder / f"vm-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
     if done.is_dir():
         return done
-    if platform.machine() != "x86_64":
-        raise LabError(f"virtual machines are made for x86_64 only; this machine is {platform.machine()}")
+    reason = why_not()
+    if reason:
+        raise LabError(reason)
     with build_lock(image.folder / ".vm.lock"):
         if not done.is_dir():
             _build_layer(image, done)
@@ -80,7 +90,7 @@ def make_disk(image: Image, layers: list[Path], files_layer: Path, folder: Path)
     disk, view, work = folder / "disk.img", folder / "root", folder / "work"
     if disk.exists():
         return
-    require_tools(["qemu-system-x86_64", "mke2fs"])
+    require_tools(TOOLS)
     fresh = folder / "disk.new"
     fresh.unlink(missing_ok=True)
     script = (

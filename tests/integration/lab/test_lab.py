@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -349,17 +348,3 @@ def test_a_worker_can_get_kube_proxy_later(other_id: int, worker: str) -> None:
     assert done.returncode == 0, done.stderr
     wanted = expecting(closed, "open")
     wait_until(lambda: not failures(run_probes(other, "internet", wanted)), 10, "the services answer")
-
-
-@pytest.mark.skipif(not os.environ.get("IKS_LAB_VM"), reason="slow: set IKS_LAB_VM=1 to boot a virtual machine")
-def test_a_virtual_machine_has_debians_own_kernel(other_id: int) -> None:
-    other = labs.up(other_id, names=["vm", "worker1"])
-    assert "cloud" in other.run("vm", ["uname", "-r"]).stdout
-    assert other.read("vm", "/sys/module/apparmor/parameters/enabled") == "Y\n"
-    wanted = [Probe("tcp", "203.0.113.20", 10250, expected="open"), Probe("icmp", "2001:db8:113::20", expected="open")]
-    assert failures(run_probes(other, "worker1", wanted)) == []
-    with pytest.raises(LabError, match="is a virtual machine"):
-        run_probes(other, "vm", wanted)
-    other.run("vm", ["sh", "-c", "apt-get -q -y install iptables && iptables -A INPUT -p icmp -j DROP && sync"])
-    other.reboot("vm")
-    assert other.run("vm", ["iptables", "-S", "INPUT"]).stdout == "-P INPUT ACCEPT\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import dhcp, kube, kube_iptables, kube_nft, limits
+from tests.lab import dhcp, kube, kube_iptables, kube_nft, limits, vm
 from tests.lab.cgroup import own_groups
 from tests.lab.echo import greeting, original_destination
 from tests.lab.probe import Outcome, Probe
@@ -229,3 +229,13 @@ def test_small_things_of_the_listener() -> None:
         "192.0.2.9",
         443,
     )
+
+
+def test_where_no_virtual_machine_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vm.shutil, "which", lambda tool, path: None if tool.startswith("qemu") else f"/usr/bin/{tool}")
+    monkeypatch.setattr(vm.platform, "machine", lambda: "x86_64")
+    assert vm.why_not() == "qemu-system-x86_64 missing; VM=1 make setup installs what is needed"
+    monkeypatch.setattr(vm.shutil, "which", lambda tool, path: f"/usr/bin/{tool}")
+    assert vm.why_not() == ""
+    monkeypatch.setattr(vm.platform, "machine", lambda: "aarch64")
+    assert vm.why_not() == "virtual machines are made for x86_64 only; this machine is aarch64"

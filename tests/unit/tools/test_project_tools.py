@@ -99,6 +99,27 @@ def test_unknown_tier_of_packages(clone: Path) -> None:
     assert not (clone / ".venv").exists()
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="virtual machines of the lab are x86_64")
+@pytest.mark.parametrize(("more", "wanted"), [({}, False), ({"VM": "1"}, True)])
+def test_packages_of_the_virtual_machine_tier(clone: Path, more: dict[str, str], wanted: bool) -> None:
+    (clone / "tests" / "lab").mkdir(parents=True)
+    (clone / "tests" / "lab" / "packages.txt").write_text("no-such-package-vm vm\n", encoding="utf-8")
+    assert ("no-such-package-vm" in _bootstrap(clone, **more).stderr) is wanted
+
+
+def test_who_installs_the_packages_of_the_virtual_machine_tier() -> None:
+    """`make test` and `make integration` boot a virtual machine; `make demo` stays light."""
+    for target, wanted in (("test", True), ("integration", True), ("demo", False), ("units", False)):
+        data = subprocess.run(
+            ["make", "-C", str(ROOT), "--print-data-base", "--dry-run", target],
+            env={"PATH": os.environ["PATH"]},
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        ).stdout
+        assert (f"\n{target}: VM := 1\n" in data or f"# {target}: VM := 1" in data) is wanted, target
+
+
 def test_a_skip_that_nobody_named_fails_the_run(tmp_path: Path) -> None:
     tests = tmp_path / "tests"
     tests.mkdir()

@@ -132,3 +132,40 @@ def test_kube_proxy_modes() -> None:
     assert node_facts.kube_proxy_mode([], "table ip kube-proxy\n", []) == "nftables"
     assert node_facts.kube_proxy_mode(["KUBE-SERVICES"], "", []) == "iptables"
     assert node_facts.kube_proxy_mode(["KUBE-FIREWALL"], "table ip filter", ["eth0"]) == "none"
+
+
+# Of a virtual machine with two processors, kernel 6.1; another kernel prints other columns in another order.
+STATISTICS = """entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop icmp_error
+0000001e  00000000 00000002 00000000 00000000 00000000 00000000 00000000 00000000 00000000 0000000b 00000004 00000000
+0000001e  00000000 00000002 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000001 00000000 00000000
+"""
+
+
+def test_conntrack() -> None:
+    assert node_facts.conntrack("30\n", "262144\n", STATISTICS) == node_facts.Conntrack(30, 262144, 12)
+    assert node_facts.conntrack("30\n", "30\n", "") == node_facts.Conntrack(30, 30)
+    assert node_facts.conntrack("30\n", "30\n", "entries found\n0000001e 00000002\n") == node_facts.Conntrack(30, 30)
+    assert node_facts.conntrack("", "", STATISTICS) is None, "no module, no file"
+
+
+@pytest.mark.parametrize(
+    ("entries", "maximum", "full"),
+    [(0, 100, False), (89, 100, False), (90, 100, True), (101, 100, True), (5, 0, False)],
+)
+def test_a_full_connection_table(entries: int, maximum: int, full: bool) -> None:
+    """A maximum of 0 is no limit."""
+    assert node_facts.Conntrack(entries, maximum).is_full is full
+
+
+def test_what_is_said_of_the_connection_table() -> None:
+    """F35."""
+    assert node_facts.conntrack_note(None) == ""
+    assert node_facts.conntrack_note(node_facts.Conntrack(5, 100, 7)) == "", "who knows when that was"
+    assert node_facts.conntrack_note(node_facts.Conntrack(5, 100, 7), node_facts.Conntrack(99, 100, 7)) == ""
+    full = node_facts.conntrack_note(node_facts.Conntrack(100, 100, 12))
+    assert full == (
+        "the connection tracking table holds 100 of 100 entries, 12 packets were dropped for it since the boot: "
+        "new connections can be lost whatever the rules say; raise net.netfilter.nf_conntrack_max"
+    )
+    meanwhile = node_facts.conntrack_note(node_facts.Conntrack(5, 100, 13), node_facts.Conntrack(100, 100, 12))
+    assert "holds 5 of 100 entries, 1 packet was dropped for it meanwhile" in meanwhile
