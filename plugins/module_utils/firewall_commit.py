@@ -192,6 +192,12 @@ def end(run: Run, means: Means) -> None:
             os.unlink(path)
 
 
+def forget_trial(run: Run, means: Means) -> None:
+    """Take the timer of a trial that has ended away, if one is left."""
+    if os.path.exists(UNDO_SCRIPT):
+        end(run, means)
+
+
 def remove_undo_folder() -> None:
     """Take away what of ours is below /run."""
     with contextlib.suppress(OSError):

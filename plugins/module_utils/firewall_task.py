@@ -20,6 +20,7 @@ from .firewall_commit import (
     begin,
     confirm,
     end,
+    forget_trial,
     is_confirmed,
     remove_undo_folder,
     seconds_left,
@@ -151,6 +152,8 @@ def carry_out(run: Run, node: Node, change: Change, seconds: int) -> Optional[Di
     if node.backend.name is None:
         raise NodeError("iptables is not installed; install the iptables package, or use the role, which does")
     refuse_other_trial(run, node)
+    # The timer of a trial whose controller and task died would undo what is loaded now.
+    forget_trial(run, node.means)
     # A full or read-only disk is found before the first rule changes.
     firewall_boot.check_writable(change.missing)
     if change.body is not None:
@@ -206,6 +209,7 @@ def plan_removal(node: Node) -> Change:
 def remove(run: Run, node: Node, change: Change) -> None:
     """Carry a removal out. Raises NodeError."""
     refuse_other_trial(run, node)
+    forget_trial(run, node.means)
     if change.rules or change.leftovers:
         apply_states(run, node.backend, node.raw, change.want)
     end(run, node.means)

@@ -17,7 +17,8 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from .errors import TrafficError, choices
 from .iptables_text import RATE_UNITS
 from .peer_sets import SET_FAMILIES, set_members, set_name
-from .traffic import IPV4, IPV6, Network, Rate, as_list, merge_networks, parse_network, parse_rate
+from .rates import Rate, parse_rate
+from .traffic import IPV4, IPV6, Network, as_list, merge_networks, parse_network
 
 HELD = {IPV4: "iks-held4", IPV6: "iks-held6"}
 _OPTIONS = ("hold", "rate", "burst", "never")

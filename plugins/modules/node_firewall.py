@@ -189,7 +189,11 @@ from ansible_collections.iks.hardening.plugins.module_utils.firewall_guard impor
     present_peer,
 )
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import with_ruleset, without_ruleset
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_result import node_runner, result_of
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_result import (
+    connection_table,
+    node_runner,
+    result_of,
+)
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_state import EARLY_HOOKS, MANGLE, OwnState
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_task import (
     Node,
@@ -199,6 +203,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.firewall_task import
     plan,
 )
 from ansible_collections.iks.hardening.plugins.module_utils.intrusion import read_guard
+from ansible_collections.iks.hardening.plugins.module_utils.node_facts import conntrack_note
 from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset, check_ruleset_name, default_rules
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES, parse_network
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
@@ -279,7 +284,11 @@ def _on_node(module: AnsibleModule, ruleset: Ruleset) -> Dict[str, object]:
     result = result_of(node, node.have, want, change, module._diff)
     result["notes"] = [*node.notes, *found.notes]
     if change.changed and not module.check_mode:
+        table = connection_table()
         trial = carry_out(command, node, change, seconds)
+        full = conntrack_note(connection_table(), table)
+        if full:
+            result["notes"] = [*node.notes, *found.notes, full]
         if trial:
             return {**result, "trial": {**trial, "cut": found.cut}}
     return result
