@@ -25,6 +25,7 @@ _OPTIONS = ("hold", "rate", "burst", "never")
 # The longest that a set can time (ipset's own bound is 2147483 seconds).
 LONGEST_HOLD = 86400
 DEFAULT_HOLD, DEFAULT_RATE, DEFAULT_BURST = 600, "10/minute", 20
+_RATE = Rate(10, "minute", DEFAULT_BURST)
 REASON = "probed closed ports"
 
 
@@ -56,8 +57,7 @@ def read_guard(value: Any) -> Optional[Guard]:
     if isinstance(hold, bool) or not str(hold).isdigit() or not 1 <= int(hold) <= LONGEST_HOLD:
         raise TrafficError(f"guard: hold {hold!r} is outside 1-{LONGEST_HOLD} seconds")
     rate = parse_rate("guard", {"rate": value.get("rate", DEFAULT_RATE), "burst": value.get("burst", DEFAULT_BURST)})
-    assert rate is not None
-    return Guard(int(hold), rate, merge_networks(never))
+    return Guard(int(hold), rate or _RATE, merge_networks(never))
 
 
 @dataclass(frozen=True)
