@@ -294,7 +294,7 @@ def test_one_family_fails_the_other_is_put_back(nodes: Lab, broken_ipv6: str) ->
         assert run.one(name).failed
         assert not run.one(name).changed
         assert "ip6tables-nft-restore -w 10 --noflush" in run.one(name).message
-    assert "nothing was changed" in run.one("untested").message
+    assert "were put back" in run.one("untested").message
     for name in undone:
         assert ("Broken pipe" if name.endswith("unread") else "no memory left") in run.one(name).message
         assert "the ipv4 rules were put back" in run.one(name).message
