@@ -67,7 +67,7 @@ matrix: build ## ansible-core 2.17, 2.19 and the newest, each in its own environ
 
 .PHONY: integration
 integration: build ## Modules and the whole cluster against the kernel, in the lab
-	@$(PYTHON) -m pytest tests/integration $(ARGS)
+	@tools/integration.sh $(ARGS)
 
 .PHONY: nightly
 nightly: build ## Verdicts against the kernel with ten times as many packets (IKS_SEED=N repeats a run)
