@@ -1,0 +1,118 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's end of driver.py: the module run in a node thousands of times, by its own entry point."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ansible
+
+from tests.integration.playbooks import collections_path
+from tests.lab.lab import Lab
+
+from . import names
+
+FOLDER = "/opt/iks-driver"
+COLLECTION = "ansible_collections/iks/hardening/plugins"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One run of the module. `result` is None when it was killed; `commands` how many programs it ran."""
+
+    result: dict[str, Any] | None
+    status: int
+    seconds: float
+    commands: int | None
+
+    @property
+    def failed(self) -> bool:
+        return self.result is None or bool(self.result.get("failed"))
+
+    @property
+    def message(self) -> str:
+        return str((self.result or {}).get("msg", "killed" if self.result is None else ""))
+
+
+class Driver:
+    """A node's driver process. `node` is its name in the lab."""
+
+    def __init__(self, lab: Lab, node: str, process: subprocess.Popen[str]) -> None:
+        self.lab, self.node = lab, node
+        self._process = process
+
+    def ask(self, arguments: Mapping[str, Any], **how: Any) -> Answer:
+        """Run the module with these arguments; `how` as driver.py has it (`kill_after`, `group`, `kill_before`)."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"arguments": dict(arguments), **how}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, f"the driver on {self.node} has ended"
+        return Answer(**json.loads(line))
+
+    def done(self, arguments: Mapping[str, Any], **how: Any) -> dict[str, Any]:
+        """The same, and it has to succeed."""
+        answer = self.ask(arguments, **how)
+        assert not answer.failed, answer.message
+        assert answer.result is not None
+        return answer.result
+
+    def commit(self, arguments: Mapping[str, Any], seconds: int = 60) -> None:
+        """Trial and confirmation, as the action plugin asks for them."""
+        if self.done(names.trial(arguments, seconds)).get("trial"):
+            assert self.done(names.confirmation(arguments, seconds))["confirmed"]
+
+
+@contextlib.contextmanager
+def driving(lab: Lab, node: str) -> Iterator[Driver]:
+    """A driver on a node, with the code under test as it is now."""
+    install(lab, node)
+    argv = [*lab.enter_command(node), "python3", f"{FOLDER}/driver.py", FOLDER]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n", f"no driver on {node}"
+            yield Driver(lab, node, process)
+        finally:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def install(lab: Lab, node: str) -> None:
+    """What the module imports, and the driver, below FOLDER in the node."""
+    ours = collections_path() / COLLECTION
+    source = Path(ansible.__file__).parent
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", dereference=True) as archive:
+        _add_text(archive, "ansible/__init__.py", "")
+        archive.add(source / "module_utils", "ansible/module_utils", filter=_no_cache)
+        for part in ("modules", "module_utils"):
+            archive.add(ours / part, f"{COLLECTION}/{part}", filter=_no_cache)
+        archive.add(Path(__file__).with_name("driver.py"), "driver.py")
+    unpack = ["sh", "-c", f"rm -rf {FOLDER} && mkdir -p {FOLDER} && tar -x -C {FOLDER} -f -"]
+    subprocess.run([*lab.enter_command(node), *unpack], input=buffer.getvalue(), check=True, timeout=60)
+
+
+def _no_cache(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if "__pycache__" in entry.name or "powershell" in entry.name else entry
+
+
+def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(text.encode())
+    archive.addfile(entry, io.BytesIO(text.encode()))
