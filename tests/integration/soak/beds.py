@@ -12,6 +12,8 @@ from typing import Any
 from tests.lab import Probe, run_probes
 from tests.lab.lab import Lab
 
+from . import names
+
 BACKENDS = ("nft", "legacy")
 # The node that is tried on (no kube-proxy, so that it can have either backend), and the one that sends.
 NODE, PEER = "gateway", "worker2"
@@ -51,6 +53,8 @@ def prepare(lab: Lab, node: str, backend: str) -> Bed:
     lab.reset(node)
     bed = Bed(lab, node, backend)
     bed.sh("apt-get -q update >/dev/null 2>&1; apt-get -q -y install iptables ipset >/dev/null")
+    # A probe that is refused is told so each time.
+    bed.sh("sysctl -q -w net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0")
     if backend == "legacy":
         # Rules of others decide the backend.
         bed.sh("for t in iptables ip6tables; do $t-legacy -N FOREIGN; $t-legacy -A FOREIGN -j RETURN; done")
@@ -59,9 +63,9 @@ def prepare(lab: Lab, node: str, backend: str) -> Bed:
 
 
 def listen(bed: Bed, *ports: int) -> None:
-    """Something that answers on these TCP ports, until the node's end."""
+    """Something that answers on these UDP ports, until the node's end."""
     words = ",".join(map(str, ports))
-    unit = f"systemd-run --quiet --collect python3 /usr/local/lib/iks-lab/echo.py --tcp {words}"
+    unit = f"systemd-run --quiet --collect python3 /usr/local/lib/iks-lab/echo.py --udp {words}"
     bed.sh(unit)
 
 
@@ -71,10 +75,10 @@ def ruleset(*lines: str, defaults: Iterable[dict[str, Any]] = DEFAULTS, **more: 
 
 
 def opening(port: int) -> str:
-    return f"accept in tcp port {port} name web-{port} # what the packets ask for"
+    return f"accept in udp port {port} name port-{port} # what the packets ask for"
 
 
-# What they deny they refuse, so that a probe has its answer at once.
+# What they deny they refuse, so that a probe has its answer at once. (A TCP client takes an ICMPv6 error for passing.)
 REFUSING = [{"direction": "in", "interface": PRIVATE, "action": "reject"}]
 FORMER = ruleset(opening(FORMER_PORT), defaults=REFUSING)
 NEW = ruleset(opening(NEW_PORT), defaults=REFUSING)
@@ -84,9 +88,14 @@ OLD_SEEN, NEW_SEEN = ("open", "refused"), ("refused", "open")
 
 def seen(bed: Bed) -> dict[str, tuple[str, ...]]:
     """Family -> what the two ports look like from the controller."""
-    probes = [Probe("tcp", bed.address(family), port) for family in TOOLS for port in (FORMER_PORT, NEW_PORT)]
+    probes = [Probe("udp", bed.address(family), port) for family in TOOLS for port in (FORMER_PORT, NEW_PORT)]
     results = [outcome.result for outcome in run_probes(bed.lab, "controller", probes, timeout=1.0)]
     return {"ipv4": tuple(results[:2]), "ipv6": tuple(results[2:])}
+
+
+def expire(bed: Bed) -> None:
+    """Bring about what the kernel does when a gate's time is over: its sets are empty."""
+    bed.sh(f"for name in $(ipset list -n | grep '^{names.GATE_PREFIX}'); do ipset flush $name; done")
 
 
 def poll(condition: Callable[[], bool], seconds: float, what: str, step: float = 0.1) -> None:

@@ -7,8 +7,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import signal
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +55,37 @@ class Driver:
 
     def ask(self, arguments: Mapping[str, Any], **how: Any) -> Answer:
         """Run the module with these arguments; `how` as driver.py has it (`kill_after`, `group`, `kill_before`)."""
+        self._send({"arguments": dict(arguments), **how})
+        return self._answer()
+
+    def ask_in(self, group: Path, arguments: Mapping[str, Any]) -> Answer:
+        """Run the module in a control group of this machine."""
+        self._send({"arguments": dict(arguments), "stopped": True})
+        pid = self._stopped_child()
+        (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
+        os.kill(pid, signal.SIGCONT)
+        return self._answer()
+
+    def _stopped_child(self) -> int:
+        """The module's process id on this machine, once it has stopped: nsenter -> python3 -> the module."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            generation = [self._process.pid]
+            for _ in range(2):
+                generation = [child for pid in generation for child in _children(pid)]
+            for pid in generation:
+                if "\nState:\tT" in Path(f"/proc/{pid}/status").read_text(encoding="utf-8"):
+                    return pid
+            time.sleep(0.005)
+        raise AssertionError(f"the module on {self.node} did not stop")
+
+    def _send(self, request: dict[str, Any]) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"arguments": dict(arguments), **how}) + "\n")
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
+
+    def _answer(self) -> Answer:
+        assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, f"the driver on {self.node} has ended"
         return Answer(**json.loads(line))
@@ -71,6 +101,10 @@ class Driver:
         """Trial and confirmation, as the action plugin asks for them."""
         if self.done(names.trial(arguments, seconds)).get("trial"):
             assert self.done(names.confirmation(arguments, seconds))["confirmed"]
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ process, which has imported everything already: the module's own `main`, with th
     {"arguments": {...}, "kill_after": 0.05}           SIGKILL after so many seconds
     {"arguments": {...}, "kill_after": 0.05, "group": true}    its children with it
     {"arguments": {...}, "kill_before": 3}             SIGKILL when it is about to run its third command
-    {"arguments": {...}, "join": "/path/cgroup.procs"} run it in that control group
+    {"arguments": {...}, "stopped": true}              stop before the first step, until somebody lets it go on
 
 The answer: {"result": what the module returned or null, "status": as waitpid gives it, "seconds": wall time,
 "commands": how many it ran}.
@@ -29,10 +29,10 @@ from typing import Any, Dict, Optional
 
 sys.path.insert(0, sys.argv[1])
 
-from ansible.module_utils import basic  # noqa: E402
-from ansible.module_utils.testing import patch_module_args  # noqa: E402
+from ansible.module_utils import basic
+from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.iks.hardening.plugins.modules import node_firewall  # noqa: E402
+from ansible_collections.iks.hardening.plugins.modules import node_firewall
 
 LIMIT = 120.0
 
@@ -40,9 +40,8 @@ LIMIT = 120.0
 def child(request: Dict[str, Any], pipe: int) -> None:
     """Be the module. Does not return."""
     os.setsid()
-    if request.get("join"):
-        with open(request["join"], "w", encoding="ascii") as group:
-            group.write(str(os.getpid()))
+    if request.get("stopped"):
+        os.kill(os.getpid(), signal.SIGSTOP)
     os.dup2(pipe, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     count_commands(request.get("kill_before"))

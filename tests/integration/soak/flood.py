@@ -210,7 +210,7 @@ def serve_ping(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def ping(request: dict[str, Any]) -> dict[str, Any]:
-    """One established connection an address, a round trip every few milliseconds; `worst` is the longest, in seconds."""
+    """A connection to each address, a round trip every few milliseconds; `worst` is the longest one's seconds."""
     links = []
     for address in request["addresses"]:
         sock = open_socket(address, socket.SOCK_STREAM)

@@ -54,7 +54,7 @@ PROFILES = {
         lockout_seconds=(5,),
         kills=16,
         kills_waited=1,
-        starved=8,
+        starved=12,
     ),
     "soak": Profile(
         swaps=1000,
@@ -71,7 +71,7 @@ PROFILES = {
         lockout_seconds=(5, 7, 10, 11, 14, 15, 20, 30),
         kills=1000,
         kills_waited=20,
-        starved=100,
+        starved=240,
     ),
 }
 PROFILE = PROFILES[os.environ.get("IKS_PROFILE", "short")]
