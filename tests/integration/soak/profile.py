@@ -29,7 +29,8 @@ class Profile:
     writes: int
     # Rollbacks beside which others write.
     rollbacks: int
-    # Lock-outs: seconds of the trial, for each fault.
+    # Lock-outs: the faults, and for each the seconds of the trial. (What the short one lacks is in test_confirm.py.)
+    lockout_faults: tuple[str, ...]
     lockout_seconds: tuple[int, ...]
     # Random moments of kill -9, and those of them that wait for the real expiry of the gate.
     kills: int
@@ -51,6 +52,7 @@ PROFILES = {
         timed_expiries=1,
         writes=300,
         rollbacks=5,
+        lockout_faults=("F02", "F04", "F06"),
         lockout_seconds=(5,),
         kills=16,
         kills_waited=1,
@@ -68,6 +70,7 @@ PROFILES = {
         timed_expiries=20,
         writes=10_000,
         rollbacks=200,
+        lockout_faults=("F01", "F02", "F03", "F04", "F05", "F06", "F07"),
         lockout_seconds=(5, 7, 10, 11, 14, 15, 20, 30),
         kills=1000,
         kills_waited=20,
