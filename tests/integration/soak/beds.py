@@ -55,6 +55,8 @@ def prepare(lab: Lab, node: str, backend: str) -> Bed:
     bed.sh("apt-get -q update >/dev/null 2>&1; apt-get -q -y install iptables ipset >/dev/null")
     # A probe that is refused is told so each time.
     bed.sh("sysctl -q -w net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0")
+    # And a source port that is used once more is a stranger's: what was let in a while ago counts as known.
+    bed.sh("sysctl -q -w net.netfilter.nf_conntrack_udp_timeout=1 net.netfilter.nf_conntrack_udp_timeout_stream=1")
     if backend == "legacy":
         # Rules of others decide the backend.
         bed.sh("for t in iptables ip6tables; do $t-legacy -N FOREIGN; $t-legacy -A FOREIGN -j RETURN; done")
