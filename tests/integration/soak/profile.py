@@ -27,22 +27,27 @@ class Profile:
     timed_expiries: int
     # Writes of each competing writer.
     writes: int
+    # Runs beside a writer that does not share the lock.
+    unshared: int
     # Rollbacks beside which others write.
     rollbacks: int
-    # Lock-outs: the faults, and for each the seconds of the trial. (What the short one lacks is in test_confirm.py.)
+    # Lock-outs: backends, faults, and for each the seconds of the trial. (What the short one lacks: test_confirm.py.)
+    lockout_backends: tuple[str, ...]
     lockout_faults: tuple[str, ...]
     lockout_seconds: tuple[int, ...]
     # Random moments of kill -9, and those of them that wait for the real expiry of the gate.
     kills: int
     kills_waited: int
-    # Runs of the module with too little memory.
+    # Runs of the module with too little memory, from hardly any to enough.
     starved: int
+    # Single faults, most of which have nothing to do with the backend.
+    fault_backends: tuple[str, ...]
 
 
 PROFILES = {
     "short": Profile(
-        swaps=40,
-        swaps_at_once=20,
+        swaps=20,
+        swaps_at_once=40,
         expired=1,
         ansible_swaps=1,
         control_swaps=60,
@@ -50,13 +55,16 @@ PROFILES = {
         attempts=3,
         timed=3,
         timed_expiries=1,
-        writes=300,
+        writes=150,
+        unshared=15,
         rollbacks=5,
+        lockout_backends=("nft",),
         lockout_faults=("F02", "F04", "F06"),
         lockout_seconds=(5,),
-        kills=16,
+        kills=8,
         kills_waited=1,
-        starved=12,
+        starved=8,
+        fault_backends=("nft",),
     ),
     "soak": Profile(
         swaps=1000,
@@ -69,12 +77,15 @@ PROFILES = {
         timed=100,
         timed_expiries=20,
         writes=10_000,
+        unshared=500,
         rollbacks=200,
+        lockout_backends=("nft", "legacy"),
         lockout_faults=("F01", "F02", "F03", "F04", "F05", "F06", "F07"),
         lockout_seconds=(5, 7, 10, 11, 14, 15, 20, 30),
         kills=1000,
         kills_waited=20,
         starved=240,
+        fault_backends=("nft", "legacy"),
     ),
 }
 PROFILE = PROFILES[os.environ.get("IKS_PROFILE", "short")]

@@ -21,6 +21,7 @@ from tests.lab.lab import Lab
 from . import names
 from .beds import BACKENDS, FORMER, FORMER_PORT, NEW, NEW_PORT, NODE, Bed, poll, prepare
 from .drive import Driver, driving
+from .figures import tell
 from .profile import PROFILE
 
 # Seconds between the first and the last of the two ports in two families that changes its side.
@@ -93,7 +94,7 @@ def together(bed: Bed, what: str, changes: Iterable[Callable[[], object]], times
             break
     assert len(seen) == times, f"void: of {times} changes only {len(seen)} were looked at closely enough"
     widths = sorted(found.width * 1000 for found in seen)
-    print(f"\nSIDES {bed.backend}, {times} x {what}: within {widths[0]:.1f} to {widths[-1]:.1f} ms")
+    tell(f"SIDES {bed.backend}, {times} x {what}: within {widths[0]:.1f} to {widths[-1]:.1f} ms")
     assert widths[-1] <= TOGETHER * 1000
 
 

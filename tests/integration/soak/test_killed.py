@@ -21,6 +21,7 @@ from tests.lab.lab import Lab
 from . import names
 from .beds import BACKENDS, FORMER, NEW, NEW_SEEN, NODE, OLD_SEEN, Bed, expire, poll, prepare, seen
 from .drive import Answer, Driver, driving
+from .figures import tell
 from .profile import PROFILE
 
 # Seconds of a trial whose end is brought about, and of one whose end is waited for.
@@ -28,7 +29,7 @@ LONG, SHORT = 60, 5
 # Until one `ipset swap` is what confirms both families.
 TWO_COMMITS = "the confirmation loads one family after the other: killed in between, one is NEW and the other OLD"
 # From less than Python needs to run the module to more than all of it needs.
-KILOBYTES = (2048, 4096, 5120, 6144, 8192, 16384)
+HUNGRY, FED = 2048, 16384
 OLD, NEW_ONE = "OLD", "NEW"
 
 
@@ -97,7 +98,7 @@ def at_every_step(bed: Bed, driver: Driver, dumps: dict[str, list[str]], phase: 
         if answer.result is not None:
             break
     counts = f"{found.count(OLD)} OLD, {found.count(NEW_ONE)} NEW, mixed {mixed}"
-    print(f"\nF09 {bed.backend} {phase}: {step - 1} steps, {counts}")
+    tell(f"F09 {bed.backend} {phase}: {step - 1} steps, {counts}")
     assert mixed == []
     # The last was not killed: it ended as such a run does.
     assert found[-1] == (OLD if phase == "trial" else NEW_ONE)
@@ -134,7 +135,7 @@ def test_F09_killed_at_random_moments(bed: Bed, driver: Driver, dumps: dict[str,
             # A restore that was under way goes on to its end.
             poll(lambda: not bed.sh("pgrep 'xtables|tables|ipset' || true").strip(), 10, "no program of it runs", 0.02)
         found.append(afterwards(bed, driver, dumps, what, mixed))
-    print(f"\nF09 {bed.backend}: {len(found)} kills, {found.count(OLD)} OLD, {found.count(NEW_ONE)} NEW, mixed {mixed}")
+    tell(f"F09 {bed.backend}: {len(found)} kills, {found.count(OLD)} OLD, {found.count(NEW_ONE)} NEW, mixed {mixed}")
     assert mixed == []
 
 
@@ -168,14 +169,14 @@ def test_F08_out_of_memory(bed: Bed, driver: Driver, dumps: dict[str, list[str]]
     found = []
     for number in range(PROFILE.starved):
         phase = ("trial", "confirm")[number % 2]
-        kilobytes = KILOBYTES[number // 2 % len(KILOBYTES)]
+        kilobytes = HUNGRY + (FED - HUNGRY) * (number // 2) // (PROFILE.starved // 2 - 1)
         if phase == "confirm":
             assert driver.done(names.trial(NEW, LONG))["trial"]
         with starving(bed, kilobytes) as group:
             answer = driver.ask_in(group, (names.trial if phase == "trial" else names.confirmation)(NEW, LONG))
         what = f"{phase}, {kilobytes} KiB"
         found.append((what, answer.message or "worked", afterwards(bed, driver, dumps, what, mixed)))
-    print(f"\nF08 {bed.backend}: {found}, mixed {mixed}")
+    tell(f"F08 {bed.backend}: {found}, mixed {mixed}")
     assert mixed == []
     assert {"killed", "worked"} <= {message for _what, message, _state in found}, (
         "void: memory was never short, or always"

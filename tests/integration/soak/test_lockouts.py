@@ -16,7 +16,9 @@ from tests.integration.playbooks import run_module
 from tests.lab.lab import Lab
 
 from . import names
-from .beds import BACKENDS, Bed, poll, prepare
+from .beds import Bed, poll, prepare
+from .drive import driving
+from .figures import tell
 from .lockouts import KEEPS_SSH, WEB, Outcome, controller, lock_out, restart_sshd, rules, settled
 from .profile import PROFILE
 
@@ -25,13 +27,18 @@ NODES = {"nft": ("gateway", "worker2", "master", "worker1"), "legacy": ("gateway
 CASES = [(fault, seconds) for seconds in PROFILE.lockout_seconds for fault in PROFILE.lockout_faults]
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+@pytest.fixture(scope="module", params=PROFILE.lockout_backends)
 def beds(request: pytest.FixtureRequest, lab: Lab) -> Iterator[list[Bed]]:
     chosen = [node for node in NODES[request.param] if node in lab.node_names]
-    beds = [prepare(lab, node, request.param) for node in chosen]
-    for bed in beds:
-        result = run_module(lab, bed.node, "node_firewall", rules(bed, KEEPS_SSH, 10))
-        assert result.data.get("confirmed"), result.message
+
+    def ready(node: str) -> Bed:
+        bed = prepare(lab, node, request.param)
+        with driving(lab, node) as driver:
+            driver.commit(rules(bed, KEEPS_SSH, 10))
+        return bed
+
+    with ThreadPoolExecutor(len(chosen)) as pool:
+        beds = list(pool.map(ready, chosen))
     yield beds
     for bed in beds:
         lab.reset(bed.node)
@@ -59,7 +66,7 @@ def outcomes(beds: list[Bed], tmp_path_factory: pytest.TempPathFactory) -> dict[
     with ThreadPoolExecutor(len(beds)) as pool:
         found = dict(zip(ordered, pool.map(one, ordered)))
     for outcome in found.values():
-        print(f"\nLOCKOUT {beds[0].backend} {outcome.fault}, N = {outcome.seconds}: away {outcome.away:.2f} s", end="")
+        tell(f"LOCKOUT {beds[0].backend} {outcome.fault}, N = {outcome.seconds}: away {outcome.away:.2f} s")
     return found
 
 
@@ -81,7 +88,7 @@ def test_F04_sshd_restarted_while_good_rules_are_on_trial(beds: list[Bed], tmp_p
         output = process.communicate()[0]
     confirmed = "changed=1" in output and "failed=0" in output
     after = settled(bed.lab, bed.node, before, 0 if confirmed else 10)
-    print(f"\nF04 {bed.backend}: {'NEW' if confirmed else 'OLD'}, as the controller said")
+    tell(f"F04 {bed.backend}: {'NEW' if confirmed else 'OLD'}, as the controller said")
     assert (after == before) is not confirmed, output
     assert not run_module(bed.lab, bed.node, "node_firewall", rules(bed, KEEPS_SSH, 10)).failed
     assert node_state(bed.lab, bed.node) == before

@@ -19,6 +19,7 @@ from tests.lab.lab import Lab
 from . import names
 from .beds import BACKENDS, NODE, PEER, Bed, poll, prepare, ruleset
 from .drive import Driver, driving
+from .figures import tell
 from .profile import PROFILE
 from .traffic import ALLOWED, DENIED, PINGPONG, STALL, Report, flooding
 
@@ -51,7 +52,7 @@ def flooded(bed: Bed, what: str, work: Callable[[], object]) -> Report:
         with flooding(bed.lab, PEER, NODE) as flood:
             work()
         report = flood.report()
-        print(f"\nFLOOD {bed.backend}, {what}: {report}{f' VOID: {report.void}' if report.void else ''}")
+        tell(f"FLOOD {bed.backend}, {what}: {report}{f' VOID: {report.void}' if report.void else ''}")
         if not report.void:
             return report
     return pytest.fail(f"void {PROFILE.attempts} times, nothing was proved: {report.void}")
