@@ -77,6 +77,10 @@ nightly: build ## Verdicts against the kernel with ten times as many packets (IK
 molecule: build ## Every role's molecule scenario, in the lab
 	@tools/molecule.sh $(ARGS)
 
+.PHONY: soak
+soak: build ## The firewall's proofs with thousands of swaps, kills and writes, for hours
+	@IKS_PROFILE=soak $(PYTHON) -m pytest -v tests/integration/soak $(ARGS)
+
 .PHONY: bench
 bench: build ## Measure against the peers of the field; prints BENCH lines
 	@$(PYTHON) -m tests.benchmarks $(ARGS)

@@ -43,7 +43,9 @@ class Answer:
 
     @property
     def message(self) -> str:
-        return str((self.result or {}).get("msg", "killed" if self.result is None else ""))
+        if self.result is None:
+            return "killed" if os.WIFSIGNALED(self.status) else "crashed"
+        return str(self.result.get("msg", ""))
 
 
 class Driver:

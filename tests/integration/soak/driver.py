@@ -30,11 +30,17 @@ from typing import Any, Dict, Optional
 sys.path.insert(0, sys.argv[1])
 
 from ansible.module_utils import basic
-from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.iks.hardening.plugins.modules import node_firewall
 
 LIMIT = 120.0
+
+
+def hand_over(arguments: Dict[str, Any]) -> None:
+    """The module's arguments, where AnsibleModule looks for them in every ansible-core from 2.17 on."""
+    basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
+    if hasattr(basic, "_ANSIBLE_PROFILE"):  # from 2.19 on
+        basic._ANSIBLE_PROFILE = "legacy"
 
 
 def child(request: Dict[str, Any], pipe: int) -> None:
@@ -47,8 +53,8 @@ def child(request: Dict[str, Any], pipe: int) -> None:
     count_commands(request.get("kill_before"))
     status = 1
     try:
-        with patch_module_args(request["arguments"]):
-            node_firewall.main()
+        hand_over(request["arguments"])
+        node_firewall.main()
     except SystemExit as ended:
         status = int(ended.code or 0)
     finally:
