@@ -96,8 +96,18 @@ def seen(bed: Bed) -> dict[str, tuple[str, ...]]:
 
 
 def expire(bed: Bed) -> None:
-    """Bring about what the kernel does when a gate's time is over: its sets are empty."""
-    bed.sh(f"for name in $(ipset list -n | grep '^{names.GATE_PREFIX}'); do ipset flush $name; done")
+    """Bring about what the kernel does when a gate's time is over: the entries that have a time are gone."""
+    timed = f'$1 == "add" && $2 ~ /^{names.GATE_PREFIX}/ && $5 > 0 {{ print "del", $2, $3 }}'
+    bed.sh(f"ipset save | awk '{timed}' | ipset restore")
+
+
+def roll_back(bed: Bed) -> None:
+    """What time does to a trial: the gate closes, and the timers' services run."""
+    expire(bed)
+    bed.sh(
+        f"for timer in $(systemctl list-units --plain --no-legend '{names.UNDO_UNITS}.timer' | cut -d' ' -f1); do "
+        "systemctl start ${timer%.timer}.service; systemctl stop $timer; done"
+    )
 
 
 def poll(condition: Callable[[], bool], seconds: float, what: str, step: float = 0.1) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 # Chains and sets that a trial leaves behind for a while, and whose presence in a dump decides nothing.
-INERT = ("IKS~", "iks-gate")
-# The gate's sets begin so; emptied, they are as they are when their time is over.
+INERT = ("IKS~", "iks-gate", "iks-all")
+# The gate's sets begin so. Without the entries that have a time they are as when that time is over.
 GATE_PREFIX = "iks-gate"
-# Transient units that clean up after a trial, as a pattern for systemctl.
+# Transient units that clean up after a trial, as a pattern for systemctl, and what they read.
 UNDO_UNITS = "iks-firewall-undo*"
+UNDO_FOLDER = "/run/iks-hardening"
 STATE_FOLDER = "/var/lib/iks-hardening"
-LOCK_FILE = "/run/iks-firewall.lock"
 XTABLES_LOCK = "/run/xtables.lock"
 BOOT_UNIT = "iks-firewall.service"
 GENERATIONS = f"{STATE_FOLDER}/generations"

@@ -35,6 +35,8 @@ class Profile:
     lockout_backends: tuple[str, ...]
     lockout_faults: tuple[str, ...]
     lockout_seconds: tuple[int, ...]
+    # Of the steps of a run, how many are passed over plus one.
+    kill_stride: int
     # Random moments of kill -9, and those of them that wait for the real expiry of the gate.
     kills: int
     kills_waited: int
@@ -61,6 +63,7 @@ PROFILES = {
         lockout_backends=("nft",),
         lockout_faults=("F02", "F04", "F06"),
         lockout_seconds=(5,),
+        kill_stride=2,
         kills=8,
         kills_waited=1,
         starved=8,
@@ -82,6 +85,7 @@ PROFILES = {
         lockout_backends=("nft", "legacy"),
         lockout_faults=("F01", "F02", "F03", "F04", "F05", "F06", "F07"),
         lockout_seconds=(5, 7, 10, 11, 14, 15, 20, 30),
+        kill_stride=1,
         kills=1000,
         kills_waited=20,
         starved=240,

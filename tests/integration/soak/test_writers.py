@@ -19,7 +19,7 @@ from tests.lab import Probe, run_probes
 from tests.lab.lab import Lab
 
 from . import names
-from .beds import BACKENDS, FORMER, NEW, NODE, PEER, PRIVATE, TOOLS, Bed, expire, poll, prepare
+from .beds import BACKENDS, FORMER, NEW, NODE, PEER, PRIVATE, TOOLS, Bed, expire, poll, prepare, roll_back
 from .drive import Driver, driving
 from .figures import tell
 from .profile import PROFILE
@@ -113,10 +113,7 @@ def others(bed: Bed) -> list[str]:
     return without_ours(names.without_inert(node_state(bed.lab, NODE)))
 
 
-BEHIND_FELIX = pytest.mark.xfail(reason="ours goes to the end, behind a Felix that wants to be last", strict=True)
-
-
-@pytest.mark.parametrize("felix", [FELIX[0], pytest.param(FELIX[1], marks=BEHIND_FELIX)])
+@pytest.mark.parametrize("felix", FELIX)
 def test_F15_nobody_loses_an_update(bed: Bed, driver: Driver, felix: str) -> None:
     """Two writers as fast as they can, ours as fast as it can; then everything stands as its owner wrote it."""
     # Legacy restores are so quick that ours would hardly come between them.
@@ -196,10 +193,7 @@ OPEN = ("ssh from the controller", "out to the allowed port")
 CLOSED = ("ssh from a stranger", "out to another port")
 
 
-BEFORE_OURS = pytest.mark.xfail(reason="early denials in mangle are not built yet", strict=True)
-
-
-@pytest.mark.parametrize("felix", [pytest.param(FELIX[0], marks=BEFORE_OURS), FELIX[1]])
+@pytest.mark.parametrize("felix", FELIX)
 def test_closed_stays_closed_although_felix_accepts_it(bed: Bed, driver: Driver, felix: str) -> None:
     """Its failsafe port 22 and an accept of all outbound stand before ours, or in Append mode behind."""
     with writing(bed, felix, writes=4) as (writer,):
@@ -268,15 +262,6 @@ def test_F16_a_refresh_takes_our_jump_away(bed: Bed, driver: Driver) -> None:
     assert driver.ask(names.at_once(FORMER)).result is not None
     assert node_state(bed.lab, NODE) == wanted
     assert not driver.done(names.at_once(FORMER))["changed"]
-
-
-def roll_back(bed: Bed) -> None:
-    """What time does to a trial: the gate closes, and the timers' services run."""
-    expire(bed)
-    bed.sh(
-        f"for timer in $(systemctl list-units --plain --no-legend '{names.UNDO_UNITS}.timer' | cut -d' ' -f1); do "
-        "systemctl start ${timer%.timer}.service; systemctl stop $timer; done"
-    )
 
 
 def test_F17_no_rollback_undoes_what_others_wrote(bed: Bed, driver: Driver) -> None:
