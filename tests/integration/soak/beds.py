@@ -106,7 +106,7 @@ def roll_back(bed: Bed) -> None:
     expire(bed)
     bed.sh(
         f"for timer in $(systemctl list-units --plain --no-legend '{names.UNDO_UNITS}.timer' | cut -d' ' -f1); do "
-        "systemctl start ${timer%.timer}.service; systemctl stop $timer; done"
+        "systemctl start --wait ${timer%.timer}.service; systemctl stop $timer; done"
     )
 
 
