@@ -19,6 +19,7 @@ The answer: {"result": what the module returned or null, "status": as waitpid gi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -45,7 +46,7 @@ def hand_over(arguments: Dict[str, Any]) -> None:
 
 def child(request: Dict[str, Any], pipe: int) -> None:
     """Be the module. Does not return."""
-    os.setsid()
+    os.setpgid(0, 0)
     if request.get("stopped"):
         os.kill(os.getpid(), signal.SIGSTOP)
     os.dup2(pipe, 1)
@@ -86,6 +87,8 @@ def serve(request: Dict[str, Any]) -> Dict[str, Any]:
     if pid == 0:
         os.close(reader)
         child(request, writer)
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        os.setpgid(pid, pid)  # the child does so too: whoever comes first, there is a group to kill
     os.close(writer)
     output = read_until(reader, began + request.get("kill_after", LIMIT))
     if output is None:
