@@ -57,24 +57,30 @@ def dumps(bed: Bed, driver: Driver) -> dict[str, list[str]]:
 def state_of(bed: Bed, dumps: dict[str, list[str]], *, settled: bool = False) -> str:
     """OLD or NEW, by packets on both families and by the dump; anything else in words.
 
-    Confirmed rules may still stand in chains of their trial, in one family or both, unless they have to be settled:
-    what the dump shows beside those chains is the other ruleset, whole as well.
+    Confirmed rules may still stand in chains of their trial, behind the gate that stays open, unless they have to be
+    settled: a table that shows the other ruleset beside those chains shows it whole. (A restore of two tables is two
+    transactions, one a table.)
     """
     looks = seen(bed)
     for name, look in ((OLD, OLD_SEEN), (NEW_ONE, NEW_SEEN)):
         if looks == {"ipv4": look, "ipv6": look}:
-            now = names.without_inert(node_state(bed.lab, NODE))
+            now = _tables(names.without_inert(node_state(bed.lab, NODE)))
             allowed = (NEW_ONE, OLD) if name == NEW_ONE and not settled else (name,)
-            for six in (False, True):
-                found = _of_family(now, six)
-                if found not in [_of_family(dumps[one], six) for one in allowed]:
-                    return f"{name} by packets, but the dump differs: {sorted(set(found) ^ set(dumps[name]))}"
+            for title in {*now, *_tables(dumps[name])}:
+                found, wanted = now.get(title), [_tables(dumps[one]).get(title) for one in allowed]
+                if found not in wanted:
+                    return f"{name} by packets, but {title} differs: {sorted(set(found or ()) ^ set(wanted[0] or ()))}"
             return name
     return f"MIXED: {looks}"
 
 
-def _of_family(dump: list[str], six: bool) -> list[str]:
-    return [line for line in dump if (" ip6tables " in line) == six]
+def _tables(dump: list[str]) -> dict[str, list[str]]:
+    """The lines of a dump by backend, tool and table."""
+    found: dict[str, list[str]] = {}
+    for line in dump:
+        title, _colon, text = line.partition(": ")
+        found.setdefault(title, []).append(text)
+    return found
 
 
 def afterwards(bed: Bed, driver: Driver, dumps: dict[str, list[str]], what: str, mixed: list[str]) -> str:
