@@ -167,6 +167,9 @@ def confirm(
     _stop_timer(run)
     # Looked at last: what comes after is one step.
     if gate_seconds(run([means.ipset, "save", GATE], "")[1]) == 0:
+        # The timer that would take them away is stopped.
+        _leftovers_away(run, backend, raw, have)
+        end(run, means)
         raise NodeError(over)
     checked(run, [means.ipset, "restore"], opening_text(), "nothing was changed")
     settle(run, backend, means, raw, want)

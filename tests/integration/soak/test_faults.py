@@ -28,6 +28,7 @@ from .beds import (
     expire,
     listen,
     prepare,
+    expire,
     seen,
 )
 from .drive import Driver, driving
@@ -165,6 +166,19 @@ def test_F26_the_confirmation_is_lost(bed: Bed, driver: Driver, tmp_path: Path) 
     again = run_module(bed.lab, NODE, "node_firewall", {**NEW, "confirm_timeout": SECONDS})
     assert again.data.get("confirmed"), again.message
     assert seen(bed) == {"ipv4": NEW_SEEN, "ipv6": NEW_SEEN}
+
+
+def test_F26_a_confirmation_that_comes_too_late_is_refused(bed: Bed, driver: Driver) -> None:
+    """The gate has closed, the timer has not come yet: nothing is confirmed, and nothing of the trial is left."""
+    before = node_state(bed.lab, NODE)
+    assert driver.done(names.trial(NEW, 60)).get("trial")
+    expire(bed)
+    late = driver.ask(names.confirmation(NEW, 60))
+    assert late.failed
+    assert "the time for the confirmation is over: the former rules are back" in late.message
+    assert node_state(bed.lab, NODE) == before
+    assert names.UNDO_UNITS.rstrip("*") not in bed.sh("systemctl list-timers --all --plain")
+    driver.commit(NEW)
 
 
 def test_F24_two_hosts_in_parallel_share_no_backup(lab: Lab) -> None:
