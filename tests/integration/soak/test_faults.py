@@ -28,7 +28,6 @@ from .beds import (
     expire,
     listen,
     prepare,
-    expire,
     seen,
 )
 from .drive import Driver, driving
