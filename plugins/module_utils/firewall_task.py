@@ -26,6 +26,7 @@ from .firewall_commit import (
     seconds_left,
     settle,
 )
+from .firewall_early import told
 from .firewall_holders import detect_backend
 from .firewall_plan import restore_text, without_all
 from .firewall_saved import Saved
@@ -221,7 +222,7 @@ def remove(run: Run, node: Node, change: Change) -> None:
 
 def states_text(states: States) -> Dict[str, List[str]]:
     """States as results have them: the lines of each family."""
-    return {family: own.lines() for family, own in states.items()}
+    return {family: told(own) for family, own in states.items()}
 
 
 def commands(have: States, want: States) -> Dict[str, str]:
