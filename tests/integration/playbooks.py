@@ -191,7 +191,7 @@ def controller_of(lab: Lab, host: str, module: str, arguments: Mapping[str, Any]
     source = _write(folder / "play.json", [play(host, [task("it", module, arguments)])])
     argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(lab.inventory_file), str(source)]
     streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(argv, env=environment(record), text=True, start_new_session=True, **streams) as process:
+    with subprocess.Popen(argv, env=environment(record), text=True, **streams) as process:
         try:
             yield process
         finally:
@@ -199,9 +199,16 @@ def controller_of(lab: Lab, host: str, module: str, arguments: Mapping[str, Any]
 
 
 def kill_controller(process: Popen) -> None:
-    """With its workers, which would go on without it, and its SSH clients."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """With its workers, which have sessions of their own and would go on without it, and their SSH clients."""
+    if process.poll() is not None:
+        return
+    doomed = [process.pid]
+    for pid in doomed:
+        with suppress(FileNotFoundError):
+            doomed += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split())
+    for pid in doomed:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def run_module(
