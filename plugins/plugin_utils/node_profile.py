@@ -17,7 +17,7 @@ from typing import Any, Iterable, Mapping, Sequence
 from ..module_utils.errors import HardeningError, choices
 from ..module_utils.firewall_guard import check_interfaces_among, locked_out
 from ..module_utils.intrusion import read_guard
-from ..module_utils.ruleset import Ruleset, default_rules
+from ..module_utils.ruleset import Ruleset, check_established, default_rules
 from ..module_utils.traffic import ANY, as_list, parse_network, parse_ports, rule_from_dict
 from ..module_utils.traffic_lines import read_rules, rule_to_line
 
@@ -213,6 +213,7 @@ def _check_whole(
 ) -> None:
     """What the module would refuse on the node is refused here already: nothing, on no node, has been changed yet."""
     ruleset = Ruleset("node", 900, tuple(read_rules(lines)), default_rules(defaults), read_guard(guard))
+    check_established(ruleset)
     check_interfaces_among(ruleset, info["interfaces"])
     peer = info.get("ssh_peer")
     found = locked_out(ruleset, peer, info["interfaces"]) if peer and not settings.allow_lockout else ""
