@@ -101,8 +101,8 @@ def check_confirmation(params: Mapping[str, Any]) -> int:
     if connect is not None and (connect < 1 or (seconds and connect >= seconds)):
         most = f"1 to {seconds - 1} seconds" if seconds else "1 second or more"
         raise NodeError(
-            f"confirm_connect_timeout: {connect} is not {most}; a connection that is waited for as long as the rules are "
-            f"on trial (confirm_timeout: {seconds}) can confirm nothing. Leave it out, or make it shorter"
+            f"confirm_connect_timeout: {connect} is not {most}; a connection that is waited for as long as the rules "
+            f"are on trial (confirm_timeout: {seconds}) can confirm nothing. Leave it out, or make it shorter"
         )
     if not 1 <= params["confirm_port"] <= 65535:
         raise NodeError(f"confirm_port: {params['confirm_port']} is outside 1-65535")

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
-from .errors import NodeError, TrafficError, choices
+from .errors import TrafficError, choices
 from .firewall_shell import find_program
 from .node_facts import Run, interfaces, ssh_peer
 from .ruleset import Ruleset, interfaces_named
@@ -63,8 +63,8 @@ def check_families(ruleset: Ruleset, families: Sequence[str], links: Mapping[str
             for address in addresses:
                 if ipaddress.ip_interface(address).version == version:
                     raise TrafficError(
-                        f"{told} would leave {family} open, and {name} has the {family} address {address}; leave families "
-                        f"out, and what no rule allows is closed in both"
+                        f"{told} would leave {family} open, and {name} has the {family} address {address}; leave "
+                        "families out, and what no rule allows is closed in both"
                     )
 
 

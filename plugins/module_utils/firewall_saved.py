@@ -250,8 +250,8 @@ def check_place(folder: str) -> None:
             continue
         if mode & 0o002:
             raise NodeError(
-                f"{folder}: lies in {above}, which everybody can write (mode {stat.S_IMODE(mode):04o}), so that somebody "
-                f"could plant a link in its place; nothing was changed. Correct the mode of {above}"
+                f"{folder}: lies in {above}, which everybody can write (mode {stat.S_IMODE(mode):04o}), so that "
+                f"somebody could plant a link in its place; nothing was changed. Correct the mode of {above}"
             )
 
 

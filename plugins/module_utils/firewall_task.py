@@ -9,6 +9,7 @@ change. Nothing here knows Ansible.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Tuple
 
@@ -16,6 +17,7 @@ from . import firewall_boot, firewall_saved
 from .errors import NodeError
 from .firewall_boot import Emergency
 from .firewall_commit import (
+    LOCK_FILE,
     UNDO_FOLDER,
     Means,
     begin,
@@ -143,6 +145,8 @@ def plan(node: Node, want: States, emergency: Optional[Emergency], management_gi
 def check_folders() -> None:
     """Find a folder that somebody else prepared before anything is done, in check mode as well. Raises NodeError."""
     ours = (firewall_saved.STATE_FOLDER, firewall_saved.GENERATIONS, firewall_boot.CONFIGURATION_FOLDER, UNDO_FOLDER)
+    if os.path.islink(LOCK_FILE):
+        raise NodeError(f"{LOCK_FILE}: is a link; nothing was changed. Remove it")
     for folder in ours:
         firewall_saved.check_place(folder)
         firewall_saved.check_folder(folder)

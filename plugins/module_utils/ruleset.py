@@ -122,8 +122,8 @@ def check_established(ruleset: Ruleset) -> None:
         if rule.states is None and not ruleset.closes(rule.direction):
             where = f", interface: {rule.interface}" if rule.interface else ""
             raise TrafficError(
-                f"rule {rule.name}: {rule.action} {rule.direction} {rule.protocol} with no peer and no port is a default "
-                "verdict that does not even let established connections pass; give it as "
+                f"rule {rule.name}: {rule.action} {rule.direction} {rule.protocol} with no peer and no port is a "
+                "default verdict that does not even let established connections pass; give it as "
                 f"defaults: [{{direction: {rule.direction}{where}}}], which does"
             )
 

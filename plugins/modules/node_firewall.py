@@ -311,9 +311,7 @@ def _on_node(module: AnsibleModule, ruleset: Ruleset) -> Dict[str, object]:
     return result
 
 
-def _wanted(
-    have: Mapping[str, OwnState], ruleset: Ruleset, families: List[str], use_sets: bool
-) -> Dict[str, OwnState]:
+def _wanted(have: Mapping[str, OwnState], ruleset: Ruleset, families: List[str], use_sets: bool) -> Dict[str, OwnState]:
     return {
         family: with_ruleset(own, ruleset, family, use_sets)
         if family in families

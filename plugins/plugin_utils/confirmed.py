@@ -171,7 +171,7 @@ def _over_new_connection(
 ) -> dict[str, Any]:
     """Run a module over a connection that shares nothing with the present one.
 
-    It is waited for no longer than `patience`, else than the connection's own timeout, or until the trial is nearly over.
+    It is waited for as long as `patience` says, else as the connection's own timeout does, but within the trial.
     """
     present = action._connection
     if present.transport not in NETWORK:
