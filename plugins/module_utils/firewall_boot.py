@@ -166,7 +166,9 @@ def emergency_parts(wanted: Emergency, backend: str) -> Dict[str, str]:
 
 def script_text(parts: Mapping[str, str]) -> str:
     """The boot script with an emergency ruleset (no parts: none is known yet)."""
-    return _SCRIPT_HEAD + "".join(f"\n<<<{name}\n{text}>>>\n" for name, text in parts.items())
+    data = "".join(f"\n<<<{name}\n{text}>>>\n" for name, text in parts.items())
+    # A shell that parses the whole script takes what follows for a text that is given to nobody.
+    return f"{_SCRIPT_HEAD}\n: <<'EMERGENCY'\n{data}EMERGENCY\n" if parts else _SCRIPT_HEAD
 
 
 def parts_of(script: str) -> Dict[str, str]:

@@ -132,7 +132,8 @@ def generations(folder: str = GENERATIONS) -> List[Saved]:
 
 def _body(path: str) -> Optional[str]:
     try:
-        with open(path, encoding="utf-8") as stream:
+        # As it is, line ends too: boot takes the digest of the bytes.
+        with open(path, encoding="utf-8", newline="") as stream:
             head, _newline, body = stream.read().partition("\n")
     except (OSError, UnicodeDecodeError):
         return None
