@@ -56,9 +56,12 @@ def test_the_script_passes_shellcheck(text: str, tmp_path: Path) -> None:
     assert checker, "the linters need it, too"
     script = tmp_path / "boot.sh"
     script.write_text(text)
-    # Names of generations are digits, so that a listing by `ls` is safe.
+    # Names of generations are digits, so that a listing by `ls` is safe; what cannot be reached is data.
     done = subprocess.run(
-        [checker, "--shell=sh", "--exclude=SC2012,SC2045", str(script)], capture_output=True, text=True, check=False
+        [checker, "--shell=sh", "--exclude=SC2012,SC2045,SC2317", str(script)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout == ""
 
