@@ -102,7 +102,7 @@ REFUSED: Dict[str, tuple[Holders, tuple[str, ...]]] = {
         ("nft: Calico (chain cali-INPUT of the ipv4 filter table)", "legacy: kube-proxy (chain KUBE-SERVICES of the ipv4 nat"),
     ),
     "ufw": (Holders({"nft": {"ufw": "x"}}, managers={"ufw": "chain ufw-user-input"}), ("ufw is at work", "(chain ufw-user-input)", "disable ufw")),
-    "firewalld": (Holders(managers={"firewalld": "the running process"}), ("firewalld is at work", "(the running process)")),
+    "firewalld": (Holders(managers={"firewalld": "the running service"}), ("firewalld is at work", "(the running service)")),
 }  # fmt: skip
 
 
