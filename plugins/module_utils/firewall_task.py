@@ -9,6 +9,7 @@ change. Nothing here knows Ansible.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Tuple
 
@@ -16,6 +17,8 @@ from . import firewall_boot, firewall_saved
 from .errors import NodeError
 from .firewall_boot import Emergency
 from .firewall_commit import (
+    LOCK_FILE,
+    UNDO_FOLDER,
     Means,
     begin,
     confirm,
@@ -111,7 +114,11 @@ def look(run: Run) -> Node:
 
 
 def plan(node: Node, want: States, emergency: Optional[Emergency], management_given: bool) -> Change:
-    """What has to change for `want` to be loaded, saved, and there at the next boot. Reads files, writes none."""
+    """What has to change for `want` to be loaded, saved, and there at the next boot. Reads files, writes none.
+
+    Raises NodeError when a folder of ours is not ours alone.
+    """
+    check_folders()
     rules = tuple(family for family in want if restore_text(node.have[family], want[family]))
     sets = tuple(sorted({name for family in want for name in changed_sets(node.have[family].sets, want[family].sets)}))
     leftovers = any(restore_text(node.raw[family], node.have[family]) for family in want)
@@ -135,6 +142,16 @@ def plan(node: Node, want: States, emergency: Optional[Emergency], management_gi
             files = firewall_boot.wanted_files(parts)
             missing = firewall_boot.missing_files(files)
     return Change(want, rules, sets, leftovers, body, files, tuple(missing))
+
+
+def check_folders() -> None:
+    """Find a folder that somebody else prepared before anything is done, in check mode as well. Raises NodeError."""
+    ours = (firewall_saved.STATE_FOLDER, firewall_saved.GENERATIONS, firewall_boot.CONFIGURATION_FOLDER, UNDO_FOLDER)
+    if os.path.islink(LOCK_FILE):
+        raise NodeError(f"{LOCK_FILE}: is a link; nothing was changed. Remove it")
+    for folder in ours:
+        firewall_saved.check_place(folder)
+        firewall_saved.check_folder(folder)
 
 
 def refuse_other_trial(run: Run, node: Node) -> None:
@@ -199,7 +216,8 @@ def save(run: Run, change: Change) -> None:
 
 
 def plan_removal(node: Node) -> Change:
-    """Nothing of ours is left: chains, jumps, sets, unit, script and saved generations."""
+    """Nothing of ours is left: chains, jumps, sets, unit, script and saved generations. Raises NodeError as plan."""
+    check_folders()
     want = {family: without_all(own) for family, own in node.have.items()}
     rules = tuple(family for family in want if restore_text(node.have[family], want[family]))
     leftovers = any(restore_text(node.raw[family], node.have[family]) for family in want)
