@@ -118,7 +118,6 @@ def _of_sets(seconds: Mapping[str, float], prefixes: int) -> list[Bench]:
     for name in RUNS:
         took = seconds[f"{name}-set"]
         title = f"node_firewall_set_{prefixes}_{name}_vs_noop_and_two_ipset_restores"
-        found.append(
-            Bench(title, took / (noop + 2 * raw), *(("<=", 1) if name == "first" else ()), figures={name: took, **peers})
-        )
+        goal = ("<=", 1) if name == "first" else ()
+        found.append(Bench(title, took / (noop + 2 * raw), *goal, figures={name: took, **peers}))
     return [*found, Bench(f"ipset_restore_{prefixes}_vs_nft", raw / nft, figures={"ipset restore": raw, "nft -f": nft})]

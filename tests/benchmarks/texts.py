@@ -12,15 +12,15 @@ if str(COLLECTIONS) not in sys.path:
     sys.path.insert(0, str(COLLECTIONS))
 
 # Late: from the installed collection, as the plays have it.
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import (  # noqa: E402
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import (
     restore_text,
     with_ruleset,
 )
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_state import OwnState  # noqa: E402
-from ansible_collections.iks.hardening.plugins.module_utils.peer_sets import create_text  # noqa: E402
-from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset  # noqa: E402
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import IPV4  # noqa: E402
-from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules  # noqa: E402
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_state import OwnState
+from ansible_collections.iks.hardening.plugins.module_utils.peer_sets import create_text
+from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import IPV4
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
 
 NAME = "bench"
 NFT_TABLE = "bench"
@@ -82,9 +82,8 @@ def nft_set(count: int) -> str:
     members = ",\n".join(prefixes(count))
     kind = "type ipv4_addr; flags interval;"
     rule = "type filter hook input priority 0; ip saddr @peers tcp dport 443 accept;"
-    return (
-        f"table inet {NFT_TABLE} {{\n  set peers {{ {kind} elements = {{ {members} }} }}\n  chain input {{ {rule} }}\n}}\n"
-    )
+    content = f"  set peers {{ {kind} elements = {{ {members} }} }}\n  chain input {{ {rule} }}\n"
+    return f"table inet {NFT_TABLE} {{\n{content}}}\n"
 
 
 def _address(number: int) -> str:
