@@ -174,6 +174,7 @@ notes:
   elements: str
 """
 
+import gc
 import os
 from typing import Dict, List, Mapping, Optional, Tuple
 
@@ -189,7 +190,11 @@ from ansible_collections.iks.hardening.plugins.module_utils.firewall_guard impor
     present_peer,
 )
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import with_ruleset, without_ruleset
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_result import node_runner, result_of
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_result import (
+    brief_arguments,
+    node_runner,
+    result_of,
+)
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_state import EARLY_HOOKS, MANGLE, OwnState
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_task import (
     Node,
@@ -223,11 +228,14 @@ ARGUMENTS = {
 
 def main() -> None:
     """Parameters to model, state, plan, apply, exit."""
+    # A short life with many small values and hardly a cycle: looking for cycles takes a quarter of it.
+    gc.disable()
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    told = brief_arguments(module.params)
     try:
-        module.exit_json(**run(module))
+        module.exit_json(**run(module), invocation=told)
     except HardeningError as error:
-        module.fail_json(msg=unchanged(error))
+        module.fail_json(msg=unchanged(error), invocation=told)
 
 
 def run(module: AnsibleModule) -> Dict[str, object]:
