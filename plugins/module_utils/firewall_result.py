@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
 from .firewall_state import OwnState
 from .firewall_task import Change, Node, commands, states_text
@@ -34,6 +34,23 @@ def node_runner(module: AnsibleModule) -> Run:
 def connection_table() -> Optional[Conntrack]:
     """How full the node's connection table is."""
     return conntrack(*map(read_text, CONNTRACK_FILES))
+
+
+# Longer texts are told by their size: a result is read by people, and its way back costs as much as the way here.
+_TOLD = 4096
+
+
+def brief_arguments(params: Mapping[str, Any]) -> Dict[str, Dict[str, Any]]:
+    """What a result says of how the module was called; rules that fill pages are told by their number."""
+    return {"module_args": {name: _brief(value) for name, value in params.items()}}
+
+
+def _brief(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _TOLD:
+        return f"{value.count(chr(10)) + 1} lines of {len(value)} characters"
+    if isinstance(value, list) and len(str(value)) > _TOLD:
+        return f"{len(value)} items"
+    return value
 
 
 def result_of(

@@ -20,7 +20,7 @@ SET_PREFIXES = {IPV4: "iks4-", IPV6: "iks6-"}
 SET_FAMILIES = {IPV4: "inet", IPV6: "inet6"}
 # A set refuses /0: two halves are everything.
 HALVES = {IPV4: ("0.0.0.0/1", "128.0.0.0/1"), IPV6: ("::/1", "8000::/1")}
-_FULL = {IPV4: "/32", IPV6: "/128"}
+_BITS = {IPV4: 32, IPV6: 128}
 
 
 class PeerSets:
@@ -47,14 +47,19 @@ class PeerSets:
 
 def set_members(networks: Iterable[Network], family: str) -> Tuple[str, ...]:
     """Networks as ipset prints them, sorted as text."""
-    full, cut = _FULL[family], len(_FULL[family])
     found = set()
     for network in networks:
-        text = str(network)
-        if text.endswith("/0"):
+        length = network.prefixlen
+        if length == 0:
             found.update(HALVES[family])
+            continue
+        if family == IPV4:
+            # What str() of an IPv4 address gives, in a quarter of its time.
+            number = int(network.network_address)
+            text = f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
         else:
-            found.add(text[:-cut] if text.endswith(full) else text)
+            text = str(network.network_address)
+        found.add(text if length == _BITS[family] else f"{text}/{length}")
     return tuple(sorted(found))
 
 

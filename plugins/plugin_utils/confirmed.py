@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import connection_loader
 
 from ..module_utils.errors import choices, unchanged
+from .lean import execute
 
 MODULE = "iks.hardening.node_firewall"
 # Connections that cross the network and can be made anew (paramiko keeps its own and would hand it out again).
@@ -33,7 +34,7 @@ def load_ruleset(
     """Run a module that changes rulesets on the node, and confirm what it has put on trial over a new connection."""
     _check_proof(action, arguments, task_vars)
     began = time.monotonic()
-    result = action._execute_module(module, module_args={**arguments, "phase": "trial"}, task_vars=task_vars)
+    result = execute(action, module, {**arguments, "phase": "trial"}, task_vars)
     trial = result.get("trial")
     if not trial or result.get("failed"):
         return result
@@ -176,10 +177,10 @@ def _over_new_connection(
     present = action._connection
     if present.transport not in NETWORK:
         # The witness has proved it; such a connection has nothing that could be made anew.
-        return action._execute_module(module, module_args=arguments, task_vars=task_vars)
+        return execute(action, module, arguments, task_vars)
     action._connection = fresh = _like(present, action._play_context, seconds, patience)
     try:
-        return action._execute_module(module, module_args=arguments, task_vars=task_vars)
+        return execute(action, module, arguments, task_vars)
     finally:
         action._connection = present
         fresh.close()

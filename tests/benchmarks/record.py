@@ -16,20 +16,25 @@ HISTORY = Path(__file__).parent / "history.jsonl"
 
 @dataclass(frozen=True)
 class Bench:
-    """`relation` is <= or >=; `figures` are the times in seconds that the value was made from."""
+    """`relation` is <= or >=, or empty for a value without a goal; `figures` are the seconds that it was made from."""
 
     name: str
     value: float
-    relation: str
-    bound: float
+    relation: str = ""
+    bound: float = 0
     figures: dict[str, float] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        return self.value <= self.bound if self.relation == "<=" else self.value >= self.bound
+        return {"<=": self.value <= self.bound, ">=": self.value >= self.bound}.get(self.relation, True)
+
+    @property
+    def goal(self) -> str:
+        return f"{self.relation} {self.bound:g}" if self.relation else ""
 
     def __str__(self) -> str:
-        return f"BENCH {self.name} {self.value:.2f} goal {self.relation} {self.bound:g} {'ok' if self.ok else 'short'}"
+        goal = f" goal {self.goal} {'ok' if self.ok else 'short'}" if self.goal else " no goal"
+        return f"BENCH {self.name} {self.value:.2f}{goal}"
 
 
 def keep(results: Sequence[Bench], versions: dict[str, str], history: Path = HISTORY) -> None:
@@ -41,7 +46,7 @@ def keep(results: Sequence[Bench], versions: dict[str, str], history: Path = HIS
                 "when": when,
                 "name": result.name,
                 "value": round(result.value, 3),
-                "goal": f"{result.relation} {result.bound:g}",
+                "goal": result.goal,
                 "ok": result.ok,
                 "seconds": {key: round(value, 3) for key, value in result.figures.items()},
                 "machine": platform.machine(),
