@@ -67,7 +67,7 @@ matrix: build ## ansible-core 2.17, 2.19 and the newest, each in its own environ
 
 .PHONY: integration
 integration: build ## Modules and the whole cluster against the kernel, in the lab
-	@$(PYTHON) -m pytest tests/integration $(ARGS)
+	@tools/integration.sh $(ARGS)
 
 .PHONY: nightly
 nightly: build ## Verdicts against the kernel with ten times as many packets (IKS_SEED=N repeats a run)
@@ -76,6 +76,10 @@ nightly: build ## Verdicts against the kernel with ten times as many packets (IK
 .PHONY: molecule
 molecule: build ## Every role's molecule scenario, in the lab
 	@tools/molecule.sh $(ARGS)
+
+.PHONY: soak
+soak: build ## The firewall's proofs with thousands of swaps, kills and writes, for hours
+	@IKS_PROFILE=soak $(PYTHON) -m pytest -v tests/integration/soak $(ARGS)
 
 .PHONY: bench
 bench: build ## Measure against the peers of the field; prints BENCH lines

@@ -9,11 +9,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from ansible_collections.iks.hardening.plugins.module_utils.rates import PER, UNITS
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import (
     ACTIONS,
     LOG_CHARS,
-    PER,
-    UNITS,
     Rule,
     rule_from_dict,
 )

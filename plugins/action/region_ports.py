@@ -15,9 +15,16 @@ from ..module_utils.region_arguments import ARGUMENTS
 from ..module_utils.traffic import rule_from_dict
 from ..module_utils.traffic_lines import rule_to_line
 from ..plugin_utils.confirmed import load_ruleset
+from ..plugin_utils.names import check_overlay_path
 
 # Options of the ruleset itself; all others describe the region.
-_CONFIRMATION = ("confirm_timeout", "confirm_from", "confirm_port", "confirm_address")
+_CONFIRMATION = (
+    "confirm_timeout",
+    "confirm_from",
+    "confirm_port",
+    "confirm_address",
+    "confirm_connect_timeout",
+)
 _RULESET = ("name", "priority", "state", "assume_ipset", *_CONFIRMATION)
 
 
@@ -55,6 +62,7 @@ class ActionModule(ActionBase):
         """A file is looked for as Ansible looks for files: beside the role and the playbook."""
         if not isinstance(overlay, str):
             return overlay
+        check_overlay_path(overlay)
         try:
             return self._find_needle("files", overlay)
         except AnsibleError:

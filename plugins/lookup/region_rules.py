@@ -183,7 +183,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 
 from ..module_utils.errors import HardeningError
-from ..plugin_utils.names import unknown
+from ..plugin_utils.names import check_overlay_path, unknown
 from ..plugin_utils.region_rules import rules_and_slips
 
 OPTIONS = (
@@ -214,6 +214,7 @@ class LookupModule(LookupBase):
         """A path is looked for as Ansible looks for files: beside the role and the playbook."""
         if not isinstance(overlay, str) or self._loader is None:
             return overlay
+        check_overlay_path(overlay)
         try:
             return self._loader.path_dwim(overlay)
         except AnsibleError as error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
@@ -165,7 +166,9 @@ def emergency_parts(wanted: Emergency, backend: str) -> Dict[str, str]:
 
 def script_text(parts: Mapping[str, str]) -> str:
     """The boot script with an emergency ruleset (no parts: none is known yet)."""
-    return _SCRIPT_HEAD + "".join(f"\n<<<{name}\n{text}>>>\n" for name, text in parts.items())
+    data = "".join(f"\n<<<{name}\n{text}>>>\n" for name, text in parts.items())
+    # A shell that parses the whole script takes what follows for a text that is given to nobody.
+    return f"{_SCRIPT_HEAD}\n: <<'EMERGENCY'\n{data}EMERGENCY\n" if parts else _SCRIPT_HEAD
 
 
 def parts_of(script: str) -> Dict[str, str]:
@@ -188,9 +191,18 @@ def wanted_files(parts: Mapping[str, str]) -> Dict[str, str]:
 
 
 def missing_files(files: Mapping[str, str]) -> List[str]:
-    """Paths whose text differs, and the unit's enabling link where it is missing."""
-    found = [path for path, text in files.items() if read_file(path) != text]
+    """Paths whose text differs or that others could write, and the unit's enabling link where it is missing."""
+    found = [path for path, text in files.items() if read_file(path) != text or not is_roots_own(path)]
     return found if os.path.islink(WANTED) else [*found, WANTED]
+
+
+def is_roots_own(path: str) -> bool:
+    """Whether a path is a file that only root can write, and no link to one: root runs it at boot."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_uid == 0 and not found.st_mode & 0o022
 
 
 def check_writable(paths: Iterable[str]) -> None:

@@ -13,10 +13,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shlex
 import time
 from dataclasses import dataclass
-from typing import Dict, Iterator, Mapping, Optional
+from typing import Any, Dict, Iterator, Mapping, Optional
 
 from .errors import NodeError
 from .firewall_plan import restore_text
@@ -40,6 +41,8 @@ LOCK_FILE = "/run/iks-firewall.lock"
 UNDO_FOLDER = "/run/iks-hardening"
 UNDO_SCRIPT = f"{UNDO_FOLDER}/undo.sh"
 UNIT = "iks-firewall-undo"
+# An address or a host name, as ansible_host is.
+_ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:-]{0,252}[A-Za-z0-9])?|::[A-Fa-f0-9:.]*", re.ASCII)
 # The timer comes after the gate has closed on its own.
 TIMER_AFTER = 2
 
@@ -88,6 +91,24 @@ def check_timeout(seconds: int) -> int:
     """0 (no trial), or how long the node waits for the confirmation."""
     if seconds != 0 and not TIMEOUTS[0] <= seconds <= TIMEOUTS[1]:
         raise NodeError(f"confirm_timeout: {seconds} is not 0 (off) or {TIMEOUTS[0]} to {TIMEOUTS[1]} seconds")
+    return seconds
+
+
+def check_confirmation(params: Mapping[str, Any]) -> int:
+    """How long the node waits for the confirmation, from a module's options. Raises NodeError."""
+    seconds = check_timeout(params["confirm_timeout"])
+    connect = params.get("confirm_connect_timeout")
+    if connect is not None and (connect < 1 or (seconds and connect >= seconds)):
+        most = f"1 to {seconds - 1} seconds" if seconds else "1 second or more"
+        raise NodeError(
+            f"confirm_connect_timeout: {connect} is not {most}; a connection that is waited for as long as the rules "
+            f"are on trial (confirm_timeout: {seconds}) can confirm nothing. Leave it out, or make it shorter"
+        )
+    if not 1 <= params["confirm_port"] <= 65535:
+        raise NodeError(f"confirm_port: {params['confirm_port']} is outside 1-65535")
+    address = params.get("confirm_address")
+    if address is not None and not _ADDRESS.fullmatch(address):
+        raise NodeError(f"confirm_address: {address!r} is neither an address nor a host name")
     return seconds
 
 
@@ -167,6 +188,9 @@ def confirm(
     _stop_timer(run)
     # Looked at last: what comes after is one step.
     if gate_seconds(run([means.ipset, "save", GATE], "")[1]) == 0:
+        # The timer that would take them away is stopped.
+        _leftovers_away(run, backend, raw, have)
+        end(run, means)
         raise NodeError(over)
     checked(run, [means.ipset, "restore"], opening_text(), "nothing was changed")
     settle(run, backend, means, raw, want)
@@ -190,6 +214,12 @@ def end(run: Run, means: Means) -> None:
     for path in (UNDO_SCRIPT, *(_undo_file(family) for family in ("ipv4", "ipv6"))):
         with contextlib.suppress(OSError):
             os.unlink(path)
+
+
+def forget_trial(run: Run, means: Means) -> None:
+    """Take the timer of a trial that has ended away, if one is left."""
+    if os.path.exists(UNDO_SCRIPT):
+        end(run, means)
 
 
 def remove_undo_folder() -> None:

@@ -16,7 +16,18 @@ from __future__ import annotations
 import re
 from typing import Dict, Iterable, List, Tuple
 
-from .firewall_state import EARLY_HOOKS, HOOKS, PREFIX, RETURNS, Foreign, OwnTable, chain_name, entries_of
+from .firewall_state import (
+    EARLY_HOOKS,
+    HOOKS,
+    PREFIX,
+    RETURNS,
+    Foreign,
+    OwnState,
+    OwnTable,
+    chain_name,
+    entries_of,
+    same_table,
+)
 from .iptables_text import target_of
 
 _TARGET = re.compile(r"-j (ACCEPT|REJECT --reject-with \S+)$")
@@ -75,3 +86,18 @@ def _early_spec(spec: str, calico: bool) -> str:
 def entry_chain(hook: str, foreign: Foreign) -> str:
     """The chain of the filter table that the jump of a hook leads to."""
     return f"{PREFIX}{hook}-{RETURNS}" if hook in foreign.append else PREFIX + hook
+
+
+def told(state: OwnState) -> List[str]:
+    """The state's lines for results and diffs, in which early denials that say what they should are one line a hook."""
+    expected = early_table(state.filter, state.foreign)
+    if not same_table(state.mangle, expected):
+        return state.lines()
+    shown = [line for line in state.lines() if not line.startswith("-t mangle ")]
+    early = [
+        f"-t mangle -A {hook} -j {PREFIX}{hook}: the {len(state.mangle.chains[PREFIX + hook])} rules of "
+        f"{HOOKS[direction]} once more, accepting is returning"
+        for direction, hook in EARLY_HOOKS.items()
+        if PREFIX + hook in state.mangle.chains
+    ]
+    return shown + early

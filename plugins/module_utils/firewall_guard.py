@@ -15,6 +15,7 @@ from .errors import TrafficError, choices
 from .firewall_shell import find_program
 from .node_facts import Run, interfaces, ssh_peer
 from .ruleset import Ruleset, interfaces_named
+from .traffic import FAMILIES, IPV4
 from .verdict import Packet, decide
 
 if TYPE_CHECKING:
@@ -43,6 +44,28 @@ def check_interfaces_among(ruleset: Ruleset, present: Iterable[str]) -> None:
             raise TrafficError(
                 choices(f"rule {rule.name}: interface", name, [*(item for item in present if item != "lo"), "lo"])
             )
+
+
+def check_families(ruleset: Ruleset, families: Sequence[str], links: Mapping[str, Sequence[str]]) -> None:
+    """Refuse to leave out a family in which the node has an address that others reach. Pure.
+
+    `links`: interface -> its addresses, link-local ones left out. Raises TrafficError.
+    """
+    if not families:
+        raise TrafficError("families is an empty list; an empty list never means any. Leave it out to mean both")
+    told = f"families: [{', '.join(families)}]"
+    for rule in (*ruleset.rules, *ruleset.defaults):
+        if not set(rule.families) & set(families):
+            raise TrafficError(f"rule {rule.name}: is {rule.families[0]} only, which {told} leaves out")
+    for family in FAMILIES:
+        version = 4 if family == IPV4 else 6
+        for name, addresses in links.items() if family not in families else ():
+            for address in addresses:
+                if ipaddress.ip_interface(address).version == version:
+                    raise TrafficError(
+                        f"{told} would leave {family} open, and {name} has the {family} address {address}; leave "
+                        "families out, and what no rule allows is closed in both"
+                    )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ Listing a legacy table creates it, so those are looked at only when the kernel s
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple
@@ -119,20 +120,17 @@ def look(run: Run, thoroughly: bool = False) -> Holders:
     nft = find_program("nft") if thoroughly or not rules else None
     native = native_owners(run([nft, "list", "tables"], "")[1]) if nft else []
     managers = managers_in(seen, native)
-    if _runs("/run/firewalld.pid", "firewalld"):
-        managers.setdefault("firewalld", "the running process")
+    if _is_active("firewalld"):
+        managers.setdefault("firewalld", "the running service")
     return Holders(rules, tuple(native), tuple(hints), managers, saves)
 
 
-def _runs(pid_file: str, name: str) -> bool:
-    """Whether the process of a pid file is alive and has this name."""
-    try:
-        with open(pid_file, encoding="ascii") as stream:
-            pid = int(stream.read().strip())
-        with open(f"/proc/{pid}/comm", encoding="utf-8") as stream:
-            return name in stream.read()
-    except (OSError, ValueError):
-        return False
+def _is_active(service: str, folder: str = "/run/systemd/units") -> bool:
+    """Whether systemd runs a service: it keeps a link for each, as long as it is active.
+
+    firewalld writes no pid file under systemd, and its tables are not listed where others' rules decide the backend.
+    """
+    return os.path.lexists(f"{folder}/invocation:{service}.service")
 
 
 def choose_backend(found: Holders, default: Optional[str]) -> Backend:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
 from .firewall_state import OwnState
 from .firewall_task import Change, Node, commands, states_text
+from .node_facts import CONNTRACK_FILES, Conntrack, conntrack, read_text
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -28,6 +29,11 @@ def node_runner(module: AnsibleModule) -> Run:
             return 127, "", error.strerror or str(error)
 
     return command
+
+
+def connection_table() -> Optional[Conntrack]:
+    """How full the node's connection table is."""
+    return conntrack(*map(read_text, CONNTRACK_FILES))
 
 
 # Longer texts are told by their size: a result is read by people, and its way back costs as much as the way here.

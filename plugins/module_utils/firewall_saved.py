@@ -132,7 +132,8 @@ def generations(folder: str = GENERATIONS) -> List[Saved]:
 
 def _body(path: str) -> Optional[str]:
     try:
-        with open(path, encoding="utf-8") as stream:
+        # As it is, line ends too: boot takes the digest of the bytes.
+        with open(path, encoding="utf-8", newline="") as stream:
             head, _newline, body = stream.read().partition("\n")
     except (OSError, UnicodeDecodeError):
         return None
@@ -222,13 +223,37 @@ def prepare_folder(folder: str) -> None:
         pass
     except OSError as error:
         raise NodeError(f"{folder}: cannot be made: {error.strerror}; nothing was changed") from None
-    found = os.lstat(folder)
+    check_folder(folder)
+
+
+def check_folder(folder: str) -> None:
+    """Refuse a folder of ours that is a link or that others could write; none is fine. Raises NodeError."""
+    try:
+        found = os.lstat(folder)
+    except FileNotFoundError:
+        return
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022:
         raise NodeError(
             f"{folder}: not a directory that root owns and nobody else can write "
             f"(owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}); nothing was changed. "
             "Remove it, or correct it"
         )
+
+
+def check_place(folder: str) -> None:
+    """Refuse a folder above which everybody can write, and could plant a link in its place. Raises NodeError."""
+    above = folder
+    while above != "/":
+        above = os.path.dirname(above)
+        try:
+            mode = os.stat(above).st_mode
+        except FileNotFoundError:
+            continue
+        if mode & 0o002:
+            raise NodeError(
+                f"{folder}: lies in {above}, which everybody can write (mode {stat.S_IMODE(mode):04o}), so that "
+                f"somebody could plant a link in its place; nothing was changed. Correct the mode of {above}"
+            )
 
 
 def write_file(path: str, text: str, mode: int = 0o600) -> None:

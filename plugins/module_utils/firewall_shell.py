@@ -148,7 +148,7 @@ def apply_states(
                     f"{PROGRAMS[family]}: what was read back differs from what was loaded, first in {rule!r}"
                 )
     except NodeError as error:
-        undone = [_undo(run, backend, family, have[family]) for family in done]
+        undone = [text for text in (_undo(run, backend, family, have[family]) for family in done) if text]
         collect_sets(run, have)
         raise NodeError(f"{str(error).rstrip(';, ')}; {'; '.join(undone) or 'nothing was changed'}") from None
 
@@ -183,11 +183,12 @@ def collect_sets(run: Run, states: Mapping[str, OwnState]) -> None:
 
 
 def _undo(run: Run, backend: Backend, family: str, former: OwnState) -> str:
-    """Put one family's own rules back; what happened, in words."""
+    """Put one family's own rules back; what happened, in words, empty when there was nothing to put back."""
     try:
         text = restore_text(read_state(save_text(run, backend, family)), former)
-        if text:
-            checked(run, [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush"], text, "")
+        if not text:
+            return ""
+        checked(run, [*backend.command(family, "restore"), "-w", LOCK_WAIT, "--noflush"], text, "")
     except NodeError as error:
         return f"the {family} rules could NOT be put back ({error})"
     return f"the {family} rules were put back"

@@ -9,6 +9,7 @@ change. Nothing here knows Ansible.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Tuple
 
@@ -16,15 +17,19 @@ from . import firewall_boot, firewall_saved
 from .errors import NodeError
 from .firewall_boot import Emergency
 from .firewall_commit import (
+    LOCK_FILE,
+    UNDO_FOLDER,
     Means,
     begin,
     confirm,
     end,
+    forget_trial,
     is_confirmed,
     remove_undo_folder,
     seconds_left,
     settle,
 )
+from .firewall_early import told
 from .firewall_holders import detect_backend
 from .firewall_plan import restore_text, without_all
 from .firewall_saved import Saved
@@ -109,7 +114,11 @@ def look(run: Run) -> Node:
 
 
 def plan(node: Node, want: States, emergency: Optional[Emergency], management_given: bool) -> Change:
-    """What has to change for `want` to be loaded, saved, and there at the next boot. Reads files, writes none."""
+    """What has to change for `want` to be loaded, saved, and there at the next boot. Reads files, writes none.
+
+    Raises NodeError when a folder of ours is not ours alone.
+    """
+    check_folders()
     rules = tuple(family for family in want if restore_text(node.have[family], want[family]))
     sets = tuple(sorted({name for family in want for name in changed_sets(node.have[family].sets, want[family].sets)}))
     leftovers = any(restore_text(node.raw[family], node.have[family]) for family in want)
@@ -135,6 +144,16 @@ def plan(node: Node, want: States, emergency: Optional[Emergency], management_gi
     return Change(want, rules, sets, leftovers, body, files, tuple(missing))
 
 
+def check_folders() -> None:
+    """Find a folder that somebody else prepared before anything is done, in check mode as well. Raises NodeError."""
+    ours = (firewall_saved.STATE_FOLDER, firewall_saved.GENERATIONS, firewall_boot.CONFIGURATION_FOLDER, UNDO_FOLDER)
+    if os.path.islink(LOCK_FILE):
+        raise NodeError(f"{LOCK_FILE}: is a link; nothing was changed. Remove it")
+    for folder in ours:
+        firewall_saved.check_place(folder)
+        firewall_saved.check_folder(folder)
+
+
 def refuse_other_trial(run: Run, node: Node) -> None:
     """Raise NodeError while another task's rules are on trial."""
     if node.means.ipset is None or any(has_trial(own) for own in node.raw.values()):
@@ -151,6 +170,8 @@ def carry_out(run: Run, node: Node, change: Change, seconds: int) -> Optional[Di
     if node.backend.name is None:
         raise NodeError("iptables is not installed; install the iptables package, or use the role, which does")
     refuse_other_trial(run, node)
+    # The timer of a trial whose controller and task died would undo what is loaded now.
+    forget_trial(run, node.means)
     # A full or read-only disk is found before the first rule changes.
     firewall_boot.check_writable(change.missing)
     if change.body is not None:
@@ -195,7 +216,8 @@ def save(run: Run, change: Change) -> None:
 
 
 def plan_removal(node: Node) -> Change:
-    """Nothing of ours is left: chains, jumps, sets, unit, script and saved generations."""
+    """Nothing of ours is left: chains, jumps, sets, unit, script and saved generations. Raises NodeError as plan."""
+    check_folders()
     want = {family: without_all(own) for family, own in node.have.items()}
     rules = tuple(family for family in want if restore_text(node.have[family], want[family]))
     leftovers = any(restore_text(node.raw[family], node.have[family]) for family in want)
@@ -206,6 +228,7 @@ def plan_removal(node: Node) -> Change:
 def remove(run: Run, node: Node, change: Change) -> None:
     """Carry a removal out. Raises NodeError."""
     refuse_other_trial(run, node)
+    forget_trial(run, node.means)
     if change.rules or change.leftovers:
         apply_states(run, node.backend, node.raw, change.want)
     end(run, node.means)
@@ -217,7 +240,7 @@ def remove(run: Run, node: Node, change: Change) -> None:
 
 def states_text(states: States) -> Dict[str, List[str]]:
     """States as results have them: the lines of each family."""
-    return {family: own.lines() for family, own in states.items()}
+    return {family: told(own) for family, own in states.items()}
 
 
 def commands(have: States, want: States) -> Dict[str, str]:

@@ -11,19 +11,23 @@ its management and the catalogue are never held: they are excepted where a sourc
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from .errors import TrafficError, choices
 from .iptables_text import RATE_UNITS
 from .peer_sets import SET_FAMILIES, set_members, set_name
-from .traffic import IPV4, IPV6, Network, Rate, as_list, merge_networks, parse_network, parse_rate
+from .rates import Rate, parse_rate
+from .traffic import IPV4, IPV6, Network, as_list, merge_networks, parse_network
 
 HELD = {IPV4: "iks-held4", IPV6: "iks-held6"}
 _OPTIONS = ("hold", "rate", "burst", "never")
 # The longest that a set can time (ipset's own bound is 2147483 seconds).
 LONGEST_HOLD = 86400
+_SECONDS = re.compile("[0-9]{1,5}", re.ASCII)
 DEFAULT_HOLD, DEFAULT_RATE, DEFAULT_BURST = 600, "10/minute", 20
+_RATE = Rate(10, "minute", DEFAULT_BURST)
 REASON = "probed closed ports"
 
 
@@ -52,11 +56,10 @@ def read_guard(value: Any) -> Optional[Guard]:
             "which must not be held"
         )
     hold = value.get("hold", DEFAULT_HOLD)
-    if isinstance(hold, bool) or not str(hold).isdigit() or not 1 <= int(hold) <= LONGEST_HOLD:
+    if isinstance(hold, bool) or not _SECONDS.fullmatch(str(hold)) or not 1 <= int(hold) <= LONGEST_HOLD:
         raise TrafficError(f"guard: hold {hold!r} is outside 1-{LONGEST_HOLD} seconds")
     rate = parse_rate("guard", {"rate": value.get("rate", DEFAULT_RATE), "burst": value.get("burst", DEFAULT_BURST)})
-    assert rate is not None
-    return Guard(int(hold), rate, merge_networks(never))
+    return Guard(int(hold), rate or _RATE, merge_networks(never))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ ARGUMENTS = {
     "confirm_from": {"type": "str"},
     "confirm_port": {"type": "int", "default": 22},
     "confirm_address": {"type": "str"},
+    "confirm_connect_timeout": {"type": "int"},
     "assume_ipset": {"type": "bool", "default": False},
     "state": {"type": "str", "choices": ["present", "absent", "rendered"], "default": "present"},
 }

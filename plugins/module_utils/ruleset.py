@@ -103,6 +103,31 @@ def _check_contradictions(ruleset: Ruleset) -> None:
             )
 
 
+def check_established(ruleset: Ruleset) -> None:
+    """Refuse to cut off what was allowed when it began: a denial of established connections that names no peer.
+
+    A default verdict always lets them pass, so a rule that denies everything is one that was meant to be a default.
+    """
+    for rule in ruleset.rules:
+        named = (rule.sources, rule.destinations, rule.ports, rule.source_ports, rule.rate, rule.connections)
+        if rule.action not in CLOSING or rule.protocol not in (ANY, "tcp", "udp") or any(named):
+            continue
+        for state in rule.states or ():
+            if state in ("established", "related"):
+                raise TrafficError(
+                    f"rule {rule.name}: states {state} with action {rule.action} cuts connections that were allowed "
+                    "when they began, this task's own among them; deny them when they begin (states new), "
+                    "or name the sources or destinations to cut off"
+                )
+        if rule.states is None and not ruleset.closes(rule.direction):
+            where = f", interface: {rule.interface}" if rule.interface else ""
+            raise TrafficError(
+                f"rule {rule.name}: {rule.action} {rule.direction} {rule.protocol} with no peer and no port is a "
+                "default verdict that does not even let established connections pass; give it as "
+                f"defaults: [{{direction: {rule.direction}{where}}}], which does"
+            )
+
+
 def default_rules(defaults: Iterable[Mapping[str, Any]]) -> Tuple[Rule, ...]:
     """Closing rules from `{direction, action, interface, out_interface, log}`. Raises TrafficError."""
     rules: List[Rule] = []

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, NoReturn, Optional, Tuple, Union
 
 from .errors import TrafficError, choices
+from .rates import Rate, parse_rate, whole_number
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
@@ -31,9 +32,6 @@ WITH_PORTS = ("tcp", "udp", "sctp")
 FAMILY_OF_PROTOCOL = {"icmp": IPV4, "icmpv6": IPV6}
 # The kernel's comment match holds 255 bytes and a closing NUL (xt_comment.h).
 COMMENT_BYTES = 255
-UNITS = ("second", "minute", "hour", "day")
-_IN_SMALLER = {"minute": 60, "hour": 60, "day": 24}
-PER = ("source", "all")
 MOST_CONNECTIONS = 65535
 # The LOG target of the legacy tables holds 29 characters, of which a blank closes the prefix (xt_LOG.h).
 LOG_CHARS = 28
@@ -43,7 +41,6 @@ INTERFACE_CHARS = 15
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 _INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]+\+?", re.ASCII)
 _LOG_PREFIX = re.compile(rf"[A-Za-z0-9_.:-]{{1,{LOG_CHARS}}}", re.ASCII)
-_RATE = re.compile(r"([1-9][0-9]{0,5})/(s|sec|second|m|min|minute|h|hour|d|day)", re.ASCII)
 _PORTS = re.compile(r"(0|[1-9][0-9]{0,5})(?:-(0|[1-9][0-9]{0,5}))?", re.ASCII)
 _IPV4 = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})(?:/(?:0|[1-9][0-9]?))?", re.ASCII)
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:/(?:0|[1-9][0-9]{0,2}))?", re.ASCII)
@@ -93,34 +90,6 @@ class PortRange:
 
     def __contains__(self, port: object) -> bool:
         return isinstance(port, int) and self.first <= port <= self.last
-
-
-@dataclass(frozen=True)
-class Rate:
-    """So many packets in a `unit`, counted for each source or for all together; `burst` at once before that counts."""
-
-    count: int
-    unit: str
-    burst: int = 5
-    per: str = "source"
-
-    def __post_init__(self) -> None:
-        for field, value in (("rate", self.count), ("burst", self.burst)):
-            # Above a thousand the kernel's arithmetic rounds to another number (xt_hashlimit).
-            if isinstance(value, bool) or not 1 <= value <= 1000:
-                raise TrafficError(f"{field} {value} is outside 1-1000")
-        for field, value, allowed in (("rate unit", self.unit, UNITS), ("per", self.per, PER)):
-            if value not in allowed:
-                raise TrafficError(choices(field, value, allowed))
-        # The tools print the smallest unit in which the rate is a whole number.
-        count, unit = self.count, self.unit
-        while unit != UNITS[0] and count % _IN_SMALLER[unit] == 0:
-            count, unit = count // _IN_SMALLER[unit], UNITS[UNITS.index(unit) - 1]
-        object.__setattr__(self, "count", count)
-        object.__setattr__(self, "unit", unit)
-
-    def __str__(self) -> str:
-        return f"{self.count}/{self.unit}"
 
 
 @dataclass(frozen=True)
@@ -442,35 +411,11 @@ def rule_from_dict(data: Mapping[str, Any]) -> Rule:
         states=_words(data.get("states"), STATES),
         families=_words(data.get("families"), FAMILIES) or FAMILIES if data.get("families") != [] else (),
         rate=parse_rate(subject, data),
-        connections=None if data.get("connections") is None else _count(subject, "connections", data["connections"]),
+        connections=None
+        if data.get("connections") is None
+        else whole_number(subject, "connections", data["connections"], MOST_CONNECTIONS),
         log=None if data.get("log") is None else str(data["log"]),
     )
-
-
-def parse_rate(subject: str, data: Mapping[str, Any]) -> Optional[Rate]:
-    """A rate from the keys rate (`50/second`), burst and per; None without a rate."""
-    text = data.get("rate")
-    if text is None:
-        for key in ("burst", "per"):
-            if data.get(key) is not None:
-                raise TrafficError(f"{subject}: {key} {data[key]} needs a rate")
-        return None
-    match = _RATE.fullmatch(str(text))
-    if match is None:
-        raise TrafficError(f"{subject}: rate {text!r} is not a number and a unit, like 50/second ({', '.join(UNITS)})")
-    unit = next(unit for unit in UNITS if unit.startswith(match.group(2)))
-    burst = 5 if data.get("burst") is None else _count(subject, "burst", data["burst"])
-    per = "source" if data.get("per") is None else str(data["per"])
-    try:
-        return Rate(int(match.group(1)), unit, burst, per)
-    except TrafficError as error:
-        raise TrafficError(f"{subject}: {error}") from None
-
-
-def _count(subject: str, field: str, value: object) -> int:
-    if isinstance(value, bool) or not _is_number(str(value), MOST_CONNECTIONS):
-        raise TrafficError(f"{subject}: {field} {value!r} is not a number from 1 to {MOST_CONNECTIONS}")
-    return int(str(value))
 
 
 def _icmp_type(subject: str, value: object) -> int:

@@ -5,11 +5,12 @@
 than the kernel needs for the rules).
 
     accept in tcp from 10.0.0.0/8 to any port 22 on eth1 name ssh # SSH from the private network
-    drop in any on eth0 name default # what no rule allows
+    drop in any from 192.0.2.0/24 on eth0 name attackers # they scanned us for a week
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, Iterable, List
 
 from .errors import TrafficError, choices
@@ -33,10 +34,17 @@ _WORDS = {
     "log": ("log", False),
     "name": ("name", False),
 }
+# What iptables-restore reads and iptables-save prints: a table, a chain, options, the end of a table.
+_IPTABLES = re.compile(r"(\*[a-z]+|:\S+ .*|(\[[0-9]+:[0-9]+\] )?-.*|COMMIT|ip6?tables .*)", re.ASCII)
 
 
 def rule_from_line(line: str) -> Rule:
     """One rule from one line: `ACTION DIRECTION PROTOCOL [WORD VALUE]... # reason`. Raises TrafficError."""
+    if _IPTABLES.fullmatch(line.strip()):
+        raise TrafficError(
+            f"rule line {line.strip()!r}: iptables' own language is not taken, as nobody could say what it is for; "
+            "write ACTION DIRECTION PROTOCOL [WORD VALUE]... name NAME # reason"
+        )
     body, mark, reason = line.partition(" #")
     words = body.split()
     if not mark or not reason.strip():

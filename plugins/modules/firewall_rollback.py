@@ -39,6 +39,9 @@ options:
   confirm_address:
     description: See O(iks.hardening.node_firewall#module:confirm_address).
     type: str
+  confirm_connect_timeout:
+    description: See O(iks.hardening.node_firewall#module:confirm_connect_timeout).
+    type: int
   phase:
     description:
       - Which half of a confirmed commit this is. The action plugin of the module sets it; leave it alone.
@@ -100,7 +103,7 @@ from typing import Dict, List, Optional
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, NodeError, unchanged
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import check_timeout, exclusive
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import check_confirmation, exclusive
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import recomposed_as, without_all
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_result import node_runner, result_of
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_saved import (
@@ -126,6 +129,7 @@ ARGUMENTS = {
     "confirm_from": {"type": "str"},
     "confirm_port": {"type": "int", "default": 22},
     "confirm_address": {"type": "str"},
+    "confirm_connect_timeout": {"type": "int"},
     "phase": {"type": "str", "choices": ["trial", "confirm"], "default": "trial"},
 }
 
@@ -148,7 +152,7 @@ def main() -> None:
 def run(module: AnsibleModule) -> Dict[str, object]:
     """The task's result."""
     params = module.params
-    seconds = check_timeout(params["confirm_timeout"])
+    seconds = check_confirmation(params)
     saved = generations()
     numbers = [item.number for item in saved if item.body is not None]
     if params["to"] == REMOVED:

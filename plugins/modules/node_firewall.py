@@ -52,6 +52,14 @@ options:
     type: list
     elements: dict
     default: []
+  families:
+    description:
+      - The families of which the ruleset speaks. What it says nothing about is closed in both.
+      - One that is left out gets no rule of this ruleset, which is refused on a node that has a global address of it.
+    type: list
+    elements: str
+    choices: [ipv4, ipv6]
+    default: [ipv4, ipv6]
   state:
     description:
       - V(present) and V(absent) put the ruleset on the node or take every trace of it away.
@@ -80,6 +88,11 @@ options:
   confirm_address:
     description: The address of the node that O(confirm_from) tries; C(ansible_host) when it is not given.
     type: str
+  confirm_connect_timeout:
+    description:
+      - Seconds for which the controller waits for the new connection; less than O(confirm_timeout).
+      - The smaller of the connection's own timeout and O(confirm_timeout) less two when it is not given.
+    type: int
   phase:
     description:
       - Which half of a confirmed commit this is. The action plugin of the module sets it; leave it alone.
@@ -182,9 +195,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, NodeError, unchanged
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_boot import Emergency
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import check_timeout, exclusive
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import check_confirmation, exclusive
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_guard import (
     Judgement,
+    check_families,
     check_interfaces,
     judge,
     present_peer,
@@ -192,6 +206,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.firewall_guard impor
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import with_ruleset, without_ruleset
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_result import (
     brief_arguments,
+    connection_table,
     node_runner,
     result_of,
 )
@@ -204,7 +219,13 @@ from ansible_collections.iks.hardening.plugins.module_utils.firewall_task import
     plan,
 )
 from ansible_collections.iks.hardening.plugins.module_utils.intrusion import read_guard
-from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset, check_ruleset_name, default_rules
+from ansible_collections.iks.hardening.plugins.module_utils.node_facts import conntrack_note, interfaces
+from ansible_collections.iks.hardening.plugins.module_utils.ruleset import (
+    Ruleset,
+    check_established,
+    check_ruleset_name,
+    default_rules,
+)
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES, parse_network
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
 
@@ -213,6 +234,7 @@ ARGUMENTS = {
     "priority": {"type": "int", "default": 900},
     "rules": {"type": "raw"},
     "defaults": {"type": "list", "elements": "dict", "default": []},
+    "families": {"type": "list", "elements": "str", "choices": ["ipv4", "ipv6"], "default": ["ipv4", "ipv6"]},
     "state": {"type": "str", "choices": ["present", "absent", "rendered", "gathered"], "default": "present"},
     "guard": {"type": "dict"},
     "management_networks": {"type": "list", "elements": "str", "default": []},
@@ -222,6 +244,7 @@ ARGUMENTS = {
     "confirm_from": {"type": "str"},
     "confirm_port": {"type": "int", "default": 22},
     "confirm_address": {"type": "str"},
+    "confirm_connect_timeout": {"type": "int"},
     "phase": {"type": "str", "choices": ["trial", "confirm"], "default": "trial"},
 }
 
@@ -248,9 +271,12 @@ def run(module: AnsibleModule) -> Dict[str, object]:
         default_rules(params["defaults"]),
         read_guard(params["guard"]),
     )
+    check_established(ruleset)
+    check_confirmation(params)
     if params["state"] == "rendered":
+        check_families(ruleset, params["families"], {})
         empty = {family: OwnState() for family in FAMILIES}
-        return result_of(None, empty, _wanted(empty, ruleset, True), None, module._diff)
+        return result_of(None, empty, _wanted(empty, ruleset, params["families"], True), None, module._diff)
     if os.geteuid() != 0:
         raise NodeError("the node's firewall needs root: run the task with become: true")
     if module.check_mode or params["state"] == "gathered":
@@ -265,14 +291,15 @@ def _on_node(module: AnsibleModule, ruleset: Ruleset) -> Dict[str, object]:
     state = params["state"]
     command = node_runner(module)
     node = look(command)
-    seconds = check_timeout(params["confirm_timeout"])
     if state == "gathered":
         return result_of(node, node.have, node.have, None, module._diff)
     if state == "absent":
         want = {family: without_ruleset(own, ruleset.name) for family, own in node.have.items()}
     else:
         check_interfaces(ruleset)
-        want = _wanted(node.have, ruleset, _uses_sets(module, node, ruleset))
+        links = interfaces(command) if len(set(params["families"])) < len(FAMILIES) else {}
+        check_families(ruleset, params["families"], links)
+        want = _wanted(node.have, ruleset, params["families"], _uses_sets(module, node, ruleset))
     management = [parse_network("management_networks", item) for item in params["management_networks"]]
     change = plan(node, want, _emergency(ruleset, state, management), bool(management))
     if params["phase"] == "confirm":
@@ -287,14 +314,23 @@ def _on_node(module: AnsibleModule, ruleset: Ruleset) -> Dict[str, object]:
     result = result_of(node, node.have, want, change, module._diff)
     result["notes"] = [*node.notes, *found.notes]
     if change.changed and not module.check_mode:
-        trial = carry_out(command, node, change, seconds)
+        table = connection_table()
+        trial = carry_out(command, node, change, params["confirm_timeout"])
+        full = conntrack_note(connection_table(), table)
+        if full:
+            result["notes"] = [*node.notes, *found.notes, full]
         if trial:
             return {**result, "trial": {**trial, "cut": found.cut}}
     return result
 
 
-def _wanted(have: Mapping[str, OwnState], ruleset: Ruleset, use_sets: bool) -> Dict[str, OwnState]:
-    return {family: with_ruleset(own, ruleset, family, use_sets) for family, own in have.items()}
+def _wanted(have: Mapping[str, OwnState], ruleset: Ruleset, families: List[str], use_sets: bool) -> Dict[str, OwnState]:
+    return {
+        family: with_ruleset(own, ruleset, family, use_sets)
+        if family in families
+        else without_ruleset(own, ruleset.name)
+        for family, own in have.items()
+    }
 
 
 def _uses_sets(module: AnsibleModule, node: Node, ruleset: Ruleset) -> bool:

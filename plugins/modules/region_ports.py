@@ -101,6 +101,9 @@ options:
   confirm_address:
     description: See O(iks.hardening.node_firewall#module:confirm_address).
     type: str
+  confirm_connect_timeout:
+    description: See O(iks.hardening.node_firewall#module:confirm_connect_timeout).
+    type: int
   assume_ipset:
     description: See O(iks.hardening.node_firewall#module:assume_ipset).
     type: bool

@@ -38,10 +38,13 @@ def load_ruleset(
     trial = result.get("trial")
     if not trial or result.get("failed"):
         return result
-    seconds = int(trial["seconds"])
+    # The node is not believed when it asks for more patience than the task has.
+    seconds = min(int(trial["seconds"]), int(arguments.get("confirm_timeout", DEFAULT_TIMEOUT)))
     try:
         _prove(action, arguments, task_vars, seconds)
-        answer = _over_new_connection(action, module, {**arguments, "phase": "confirm"}, task_vars, seconds)
+        confirmation = {**arguments, "phase": "confirm"}
+        patience = _patience(arguments, seconds)
+        answer = _over_new_connection(action, module, confirmation, task_vars, seconds, patience)
         if answer.get("confirmed"):
             return {**result, "confirmed": True}
         problem = str(answer.get("msg", "the node gave no answer"))
@@ -95,7 +98,12 @@ def _prove(action: ActionBase, arguments: dict[str, Any], task_vars: dict[str, A
     try:
         answer = action._execute_module(
             "ansible.builtin.wait_for",
-            module_args={"host": address, "port": port, "timeout": max(1, seconds - 2), "connect_timeout": 2},
+            module_args={
+                "host": address,
+                "port": port,
+                "timeout": _patience(arguments, seconds) or max(1, seconds - 2),
+                "connect_timeout": 2,
+            },
             task_vars={**variables, **settings},
         )
     finally:
@@ -105,6 +113,12 @@ def _prove(action: ActionBase, arguments: dict[str, Any], task_vars: dict[str, A
         raise AnsibleConnectionFailure(
             f"{witness} (confirm_from) did not reach {address} port {port}: {answer.get('msg', 'no answer')}"
         )
+
+
+def _patience(arguments: dict[str, Any], seconds: int) -> int | None:
+    """What the task says of how long to wait for the new connection; None when it says nothing."""
+    given = arguments.get("confirm_connect_timeout")
+    return None if given is None else min(int(given), max(1, seconds - 1))
 
 
 def _of_host(action: ActionBase, host: str, hostvars: Any) -> tuple[Any, dict[str, Any]]:
@@ -149,14 +163,22 @@ def _told(problem: str, trial: dict[str, Any]) -> str:
 
 
 def _over_new_connection(
-    action: ActionBase, module: str, arguments: dict[str, Any], task_vars: dict[str, Any] | None, seconds: int
+    action: ActionBase,
+    module: str,
+    arguments: dict[str, Any],
+    task_vars: dict[str, Any] | None,
+    seconds: int,
+    patience: int | None = None,
 ) -> dict[str, Any]:
-    """Run a module over a connection that shares nothing with the present one."""
+    """Run a module over a connection that shares nothing with the present one.
+
+    It is waited for as long as `patience` says, else as the connection's own timeout does, but within the trial.
+    """
     present = action._connection
     if present.transport not in NETWORK:
         # The witness has proved it; such a connection has nothing that could be made anew.
         return execute(action, module, arguments, task_vars)
-    action._connection = fresh = _like(present, action._play_context, seconds)
+    action._connection = fresh = _like(present, action._play_context, seconds, patience)
     try:
         return execute(action, module, arguments, task_vars)
     finally:
@@ -164,7 +186,7 @@ def _over_new_connection(
         fresh.close()
 
 
-def _like(present: Any, play_context: Any, seconds: int) -> Any:
+def _like(present: Any, play_context: Any, seconds: int, patience: int | None) -> Any:
     """A connection with the options of `present`, but of its own and no more patient than the trial."""
     fresh = connection_loader.get(present.ansible_name, play_context, "/dev/null")
     for name, value in present.get_options().items():
@@ -174,7 +196,8 @@ def _like(present: Any, play_context: Any, seconds: int) -> Any:
     if "ssh_args" in fresh.get_options():
         fresh.set_option("ssh_args", f"{_SINGLE} {fresh.get_option('ssh_args') or ''}".strip())
     if "timeout" in fresh.get_options():
-        fresh.set_option("timeout", max(1, min(int(fresh.get_option("timeout") or 10), seconds - 2)))
+        usual = max(1, min(int(fresh.get_option("timeout") or 10), seconds - 2))
+        fresh.set_option("timeout", patience or usual)
     for name in ("retries", "reconnection_retries"):
         if name in fresh.get_options():
             fresh.set_option(name, 0)

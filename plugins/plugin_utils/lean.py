@@ -10,7 +10,8 @@ read from its standard input: the way that pipelining takes.
 
 The module is the same file and takes the same options, which are checked here with Ansible's own code. Wherever
 something is not as expected - no pipelining, an interpreter that has to be discovered, remote files to be kept, options
-that are refused, asynchronous tasks - Ansible starts the module as any other.
+that are refused, asynchronous tasks - Ansible starts the module as any other, and so it does when the variable
+iks_lean_start is false.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ from typing import Any
 
 from ansible import constants as C
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 display = Display()
+# A variable that has Ansible start the modules as any other, for whoever looks for a fault in here.
+SWITCH = "iks_lean_start"
 PLUGINS = Path(__file__).resolve().parents[1]
 COLLECTION = "ansible_collections.iks.hardening"
 _UTILS = f"{COLLECTION}.plugins.module_utils"
@@ -97,11 +101,16 @@ def _program(
     interpreter = _interpreter(action, task_vars)
     if interpreter is None or C.DEFAULT_KEEP_REMOTE_FILES or action._task.async_val:
         return None
+    if not boolean(action._templar.template(task_vars.get(SWITCH, True)), strict=False):
+        return None
     if not action._is_pipelining_enabled("new") or getattr(action._connection._shell, "SHELL_FAMILY", "") != "sh":
         return None
     path = PLUGINS / "modules" / f"{module.rpartition('.')[2]}.py"
     source = path.read_text(encoding="utf-8")
-    checked = ArgumentSpecValidator(arguments_of(source)).validate(arguments)
+    try:
+        checked = ArgumentSpecValidator(arguments_of(source)).validate(arguments)
+    except ValueError:
+        return None
     if checked.error_messages:
         return None
     given = {
@@ -185,5 +194,7 @@ def _result(output: str) -> dict[str, Any] | None:
             except ValueError:
                 continue
             if isinstance(found, dict):
-                return {**found, "_ansible_parsed": True}
+                # As Ansible does: what begins so is the controller's to say, whatever a node answers.
+                told = {name: value for name, value in found.items() if not name.startswith("_ansible_")}
+                return {**told, "_ansible_parsed": True}
     return None

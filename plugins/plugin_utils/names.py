@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import difflib
+import posixpath
 import re
 import unicodedata
 from typing import Iterable
+
+from ..module_utils.errors import HardeningError
 
 
 def normal(name: object) -> str:
@@ -27,3 +30,13 @@ def unknown(subject: str, name: object, known: Iterable[str]) -> str:
     """Text for a name that is not known: all that are, the nearest first."""
     words = nearest_first(name, known)
     return f"{subject} {name!r} is not known; known, nearest first: {', '.join(words) if words else 'none'}"
+
+
+def check_overlay_path(path: str) -> str:
+    """The path of an overlay, which does not climb out of where it is looked for. Raises HardeningError."""
+    if ".." in path.split("/"):
+        raise HardeningError(
+            f"option overlay: {path!r} climbs with '..', so that what is read depends on where it is looked for first; "
+            f"give the whole path, or put {posixpath.basename(path)} beside the playbook"
+        )
+    return path

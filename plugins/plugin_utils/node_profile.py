@@ -14,10 +14,11 @@ import ipaddress
 from dataclasses import dataclass, field, fields
 from typing import Any, Iterable, Mapping, Sequence
 
-from ..module_utils.errors import HardeningError, choices
+from ..module_utils.errors import HardeningError, NodeError, choices
+from ..module_utils.firewall_commit import check_confirmation
 from ..module_utils.firewall_guard import check_interfaces_among, locked_out
 from ..module_utils.intrusion import read_guard
-from ..module_utils.ruleset import Ruleset, default_rules
+from ..module_utils.ruleset import Ruleset, check_established, default_rules
 from ..module_utils.traffic import ANY, as_list, parse_network, parse_ports, rule_from_dict
 from ..module_utils.traffic_lines import read_rules, rule_to_line
 
@@ -62,6 +63,8 @@ class Settings:
     catalogue_networks: Sequence[str] = ()
     extra_rules: Sequence[Any] = ()
     allow_lockout: bool = False
+    confirm_timeout: int = 30
+    confirm_port: int = 22
 
     def __post_init__(self) -> None:
         for name in ("egress", "private"):
@@ -77,6 +80,10 @@ class Settings:
         ):
             for item in getattr(self, name):
                 parse_network(f"iks_{name}", item)
+        try:
+            check_confirmation({"confirm_timeout": self.confirm_timeout, "confirm_port": self.confirm_port})
+        except NodeError as error:
+            raise ProfileError(f"iks_{error}") from None
         for name in ("apiserver_ports", "etcd_ports", "node_ports"):
             for item in as_list(getattr(self, name)):
                 parse_ports(f"iks_{name}", item)
@@ -213,6 +220,7 @@ def _check_whole(
 ) -> None:
     """What the module would refuse on the node is refused here already: nothing, on no node, has been changed yet."""
     ruleset = Ruleset("node", 900, tuple(read_rules(lines)), default_rules(defaults), read_guard(guard))
+    check_established(ruleset)
     check_interfaces_among(ruleset, info["interfaces"])
     peer = info.get("ssh_peer")
     found = locked_out(ruleset, peer, info["interfaces"]) if peer and not settings.allow_lockout else ""

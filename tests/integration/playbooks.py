@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from tests.lab.lab import Lab
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+Popen = subprocess.Popen[str]
 HARDEN = "iks.hardening.harden_cluster"
 FAILED = ("failed", "ignored", "unreachable")
 
@@ -177,6 +180,35 @@ def task(name: str, module: str, arguments: Mapping[str, Any] | None = None, **k
     """One task; a module of the collection by its short name."""
     full = module if "." in module else f"iks.hardening.{module}"
     return {"name": name, full: dict(arguments or {}), **keywords}
+
+
+@contextmanager
+def controller_of(lab: Lab, host: str, module: str, arguments: Mapping[str, Any], folder: Path) -> Iterator[Popen]:
+    """A controller of its own that runs one module, for tests in which it dies; it is ended afterwards in any case."""
+    record = folder / "results.jsonl"
+    for empty in (record, record.with_name("ansible.cfg")):
+        empty.touch()
+    source = _write(folder / "play.json", [play(host, [task("it", module, arguments)])])
+    argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(lab.inventory_file), str(source)]
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(argv, env=environment(record), text=True, **streams) as process:
+        try:
+            yield process
+        finally:
+            kill_controller(process)
+
+
+def kill_controller(process: Popen) -> None:
+    """With its workers, which have sessions of their own and would go on without it, and their SSH clients."""
+    if process.poll() is not None:
+        return
+    doomed = [process.pid]
+    for pid in doomed:
+        with suppress(FileNotFoundError):
+            doomed += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split())
+    for pid in doomed:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def run_module(

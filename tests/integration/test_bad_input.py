@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,53 +21,8 @@ import pytest
 from tests.lab.lab import Lab
 
 from .node_state import states
-from .playbooks import HARDEN, Result, Run, play, run_module, run_playbook, task
-
-UNCHANGED = "Nothing was changed"
-# A module runs for real on the first and in check mode on the second; both have eth0 and eth1.
-REAL, CHECKED = "worker1", "master"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One mistake: what is given, and what the error has to say besides that nothing was changed."""
-
-    given: dict[str, Any]
-    says: tuple[str, ...]
-    module: str = "node_firewall"
-    ansible_says: bool = field(default=False)  # Ansible's own check of a module's options, with its own words
-
-    def judge(self, result: Result) -> None:
-        text = result.message
-        assert result.failed, result
-        assert not result.changed, text
-        assert "Traceback" not in json.dumps(result.data), result.data
-        for part in self.says:
-            assert part in text, text
-        assert self.ansible_says or text.count(UNCHANGED) == 1, text
-
-
-def rule(says: tuple[str, ...] | str, **fields: Any) -> Case:
-    """A ruleset of one rule."""
-    given = {"name": "mine", "direction": "in", "action": "accept", "protocol": "tcp", "reason": "a test", **fields}
-    return Case({"rules": [given]}, (says,) if isinstance(says, str) else says)
-
-
-def line(text: str, *says: str) -> Case:
-    return Case({"rules": f"{text} name mine # a test"}, says)
-
-
-def region(*says: str, **options: Any) -> Case:
-    return Case({"regions": ["us-south"], **options}, says, "region_ports")
-
-
-def balancer(*says: str, **fields: Any) -> Case:
-    return region(*says, load_balancers=[{"address": "203.0.113.11", "port": 443, "protocol": "tcp", **fields}])
-
-
-def overlay(**south: Any) -> dict[str, Any]:
-    return {"regions": {"us-south": south}}
-
+from .playbooks import HARDEN, Run, play, run_module, run_playbook
+from .refusals import Batch, Case, balancer, batches, judge_module, line, module_batches, overlay, region, rule
 
 # One rule is wrong; the same rules go through iks_firewall_rules of the playbook.
 RULES = {
@@ -152,50 +105,14 @@ CHECKED_CASES = [name for name in MODULE_CASES if "-" not in name or name.endswi
 MODULE_RUNS = [("real", name) for name in MODULE_CASES] + [("check", name) for name in CHECKED_CASES]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A run of Ansible and the nodes' states around it."""
-
-    run: Run
-    before: dict[str, list[str]]
-    after: dict[str, list[str]]
-
-    def nothing_changed(self) -> None:
-        assert self.run.changed == {}
-        assert self.after == self.before
-        assert "Traceback" not in self.run.output
-
-
-def batches(lab: Lab, runs: Mapping[str, Callable[[], Run]]) -> dict[str, Batch]:
-    """Runs that change nothing, side by side: most of a run's time is the controller's, which is a single process."""
-    nodes = ["master", "worker1", "worker2", "gateway"]
-    before = states(lab, nodes)
-    with ThreadPoolExecutor() as pool:
-        started = {name: pool.submit(run) for name, run in runs.items()}
-        done = {name: item.result() for name, item in started.items()}
-    after = states(lab, nodes)
-    return {name: Batch(run, before, after) for name, run in done.items()}
-
-
 @pytest.fixture(scope="module")
-def module_batches(lab: Lab) -> list[Batch]:
-    """Every case as a task of its own, on one node for real and on another in check mode; three runs side by side."""
-    real, check = ([name for mode, name in MODULE_RUNS if mode == wanted] for wanted in ("real", "check"))
-
-    def run(host: str, names: list[str]) -> Run:
-        tasks = [task(name, MODULE_CASES[name].module, MODULE_CASES[name].given, ignore_errors=True) for name in names]
-        return run_playbook(lab, [play(host, tasks)], check=host == CHECKED)
-
-    parts = {"half": (REAL, real[::2]), "other half": (REAL, real[1::2]), "check": (CHECKED, check)}
-    return list(batches(lab, {name: partial(run, *part) for name, part in parts.items()}).values())
+def found(lab: Lab) -> list[Batch]:
+    return module_batches(lab, MODULE_CASES, CHECKED_CASES)
 
 
 @pytest.mark.parametrize(("mode", "name"), MODULE_RUNS, ids=[f"{name}-{mode}" for mode, name in MODULE_RUNS])
-def test_module(module_batches: list[Batch], mode: str, name: str) -> None:
-    host = REAL if mode == "real" else CHECKED
-    (found,) = [item for item in module_batches if item.run.of(name, host)]
-    MODULE_CASES[name].judge(found.run.one(name, host))
-    found.nothing_changed()
+def test_module(found: list[Batch], mode: str, name: str) -> None:
+    judge_module(found, MODULE_CASES, mode, name)
 
 
 def test_B06_more_ports_than_one_match_holds_are_split(lab: Lab) -> None:
@@ -245,6 +162,9 @@ PROFILES = {
     "B12-resolver": Case({"iks_resolvers": ["example.org"]}, ("iks_resolvers", "'example.org' is not", "names are not resolved")),
     "B13-cluster": Case({"iks_cluster_networks": ["10.0.0.5/8"]}, ("iks_cluster_networks", "10.0.0.5/8 has host bits set; write 10.0.0.0/8")),
     "B02-apiserver": Case({"iks_apiserver_ports": [65536]}, ("iks_apiserver_ports", "port 65536 is outside 1-65535")),
+    "B34": Case({"iks_confirm_timeout": 4}, ("iks_confirm_timeout: 4 is not 0 (off) or 5 to 600 seconds",)),
+    "B02-confirm": Case({"iks_confirm_port": 65536}, ("iks_confirm_port: 65536 is outside 1-65535",)),
+    "B33": Case({"iks_firewall_rules": ["drop in any state established name mine # x"]}, ("rule mine: states established with action drop",)),
     "public-interface": Case({"iks_public_interface": "eth7"}, ("iks_public_interface: 'eth7' is not one of", "did you mean eth")),
 }  # fmt: skip
 LOOKED_AT = ("region", "ruleset")  # stages after the look at the node

@@ -4,9 +4,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +15,7 @@ from tests.lab import Probe, run_probes
 from tests.lab.lab import Lab
 
 from .node_state import node_state
-from .playbooks import environment, play, run_module, task
+from .playbooks import controller_of, kill_controller, run_module
 
 NODE = "worker2"
 GENERATIONS = "/var/lib/iks-hardening/generations"
@@ -119,19 +116,12 @@ def logged(lab: Lab) -> str:
 def test_F10_a_reboot_in_the_trial_boots_the_former_rules(node: Lab, tmp_path: Path) -> None:
     before = own_rules(node)
     cut = arguments("accept in tcp port 80 on eth0 name web # x", allow_lockout=True, confirm_timeout=60)
-    source = tmp_path / "play.json"
-    source.write_text(json.dumps([play(NODE, [task("it", "node_firewall", cut)])]))
-    record = tmp_path / "record"
-    for empty in (record, record.with_name("ansible.cfg")):
-        empty.touch()
-    argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(node.inventory_file), str(source)]
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(argv, env=environment(record), stdin=quiet, stdout=quiet, stderr=quiet) as process:
+    with controller_of(node, NODE, "node_firewall", cut, tmp_path) as process:
         deadline = time.monotonic() + 30
-        while "IKS~INPUT" not in "".join(own_rules(node)):
+        while "add iks-gate " not in "".join(own_rules(node)):
             assert time.monotonic() < deadline, "rules never came on trial"
             time.sleep(0.1)
-        process.kill()
+        kill_controller(process)
     node.power_cut(NODE)
     assert own_rules(node) == before
     assert info(node)["loaded"] == 2
@@ -142,16 +132,10 @@ def test_F12_a_power_cut_while_rules_are_saved_leaves_a_whole_file(node: Lab, tm
     """Cut at several moments of a run: what is loaded afterwards is the former or the new generation, never a part."""
     for delay in (0.3, 0.6, 0.9):
         rules = f"{RULES}accept in tcp port {8000 + int(delay * 10)} on eth0 name late # z\n"
-        source = tmp_path / "play.json"
-        source.write_text(json.dumps([play(NODE, [task("it", "node_firewall", arguments(rules, confirm_timeout=0))])]))
-        record = tmp_path / "record"
-        for empty in (record, record.with_name("ansible.cfg")):
-            empty.touch()
-        argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(node.inventory_file), str(source)]
-        quiet = subprocess.DEVNULL
-        with subprocess.Popen(argv, env=environment(record), stdin=quiet, stdout=quiet, stderr=quiet) as process:
+        given = arguments(rules, confirm_timeout=0)
+        with controller_of(node, NODE, "node_firewall", given, tmp_path) as process:
             time.sleep(delay)
-            process.kill()
+            kill_controller(process)
             node.power_cut(NODE)
         found = info(node)
         assert found["damaged"] == []

@@ -7,9 +7,7 @@ The packets of a lock-out are real: SSH to a node with one interface, cut by the
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +21,7 @@ from tests.lab import Probe, run_probes
 from tests.lab.lab import Lab
 
 from .node_state import node_state
-from .playbooks import Result, environment, play, run_module, task
+from .playbooks import Result, controller_of, kill_controller, run_module
 
 NODE = "worker2"
 SECONDS = 6
@@ -98,24 +96,10 @@ def _poll(condition: Callable[[], bool], seconds: float, what: str) -> None:
 @pytest.fixture
 def controller(node: Lab, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A controller of its own, whose rules are on trial and who cannot confirm them: they cut SSH."""
-    source = tmp_path / "play.json"
-    source.write_text(json.dumps([play(NODE, [task("it", "node_firewall", arguments(CUTS_SSH, allow_lockout=True))])]))
-    record = tmp_path / "record"
-    for empty in (record, record.with_name("ansible.cfg")):
-        empty.touch()
-    argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(node.inventory_file), str(source)]
-    with subprocess.Popen(
-        argv,
-        env=environment(record),
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as process:
+    given = arguments(CUTS_SSH, allow_lockout=True)
+    with controller_of(node, NODE, "node_firewall", given, tmp_path) as process:
         wait_for_trial(node)
         yield process
-        if process.poll() is None:
-            process.kill()
 
 
 def test_unchanged_and_check_mode_begin_no_trial(former: list[str], node: Lab) -> None:
@@ -137,7 +121,7 @@ def test_F03_rules_that_cut_the_connection_are_undone_and_named(former: list[str
 
 def test_F01_controller_killed(former: list[str], node: Lab, controller: subprocess.Popen[str]) -> None:
     assert not reachable(node)
-    controller.kill()
+    kill_controller(controller)
     time.sleep(SECONDS)
     assert reachable(node)
     wait_for_end(node)
@@ -145,7 +129,7 @@ def test_F01_controller_killed(former: list[str], node: Lab, controller: subproc
 
 def test_F07_controller_and_timer_killed(node: Lab, controller: subprocess.Popen[str]) -> None:
     """The kernel alone: what is left are chains that no packet enters, and the next run takes them away."""
-    controller.kill()
+    kill_controller(controller)
     node.run(NODE, ["systemctl", "stop", "iks-firewall-undo.timer"])
     time.sleep(SECONDS + 1)
     assert trial_on(node)

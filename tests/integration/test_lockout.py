@@ -15,8 +15,8 @@ from .firewall_steps import DEFAULTS, carry_out, checked, dump, dumped, firewall
 from .playbooks import run_module, task
 
 
-def test_lockout_is_refused_unless_allowed(lab: Lab) -> None:
-    """B31. worker2's only interface is the one by which the task comes."""
+def test_B31_lockout_is_refused_unless_allowed(lab: Lab) -> None:
+    """worker2's only interface is the one by which the task comes."""
     controller = f"10.171.{lab.lab_id}.1"
     address = lab.topology.node("worker2").ssh_address
     door = Probe("tcp", address, 22)

@@ -41,6 +41,9 @@ REPOSITORY_PACKAGES = (
     "apparmor",
 )
 
+# Firewall managers, which the modules have to recognise; ufw cannot stand beside iptables-persistent.
+MANAGER_PACKAGES = ("ufw", "firewalld")
+
 # A worker whose kube-proxy speaks iptables has the iptables package, as every such worker has.
 KUBE_PACKAGES = ("iptables",)
 
@@ -84,6 +87,7 @@ class Recipe:
     machine: str = field(default_factory=platform.machine)
     base: tuple[str, ...] = BASE_PACKAGES
     repository: tuple[str, ...] = REPOSITORY_PACKAGES
+    managers: tuple[str, ...] = MANAGER_PACKAGES
     kube: tuple[str, ...] = KUBE_PACKAGES
     masked: tuple[str, ...] = MASKED_UNITS
     files: tuple[tuple[str, str], ...] = tuple(sorted(FILES.items()))

@@ -150,12 +150,13 @@ def _build_repository(recipe: Recipe, image: Image, log: Path) -> None:
     image.repo.mkdir()
     archives = image.rootfs / "var/cache/apt/archives"
     _in_root(image, ["apt-get", "-q", "update"], "reading the archive", log)
-    _in_root(
-        image,
-        ["apt-get", "-q", "-y", "--no-install-recommends", "--download-only", "install", *recipe.repository],
-        "downloading packages for the nodes",
-        log,
-    )
+    for packages in (recipe.repository, recipe.managers):
+        _in_root(
+            image,
+            ["apt-get", "-q", "-y", "--no-install-recommends", "--download-only", "install", *packages],
+            "downloading packages for the nodes",
+            log,
+        )
     for package in sorted(archives.glob("*.deb")):
         shutil.move(str(package), image.repo / package.name.replace("%3a", "."))
     write_packages_index(image.repo)

@@ -235,3 +235,52 @@ def test_allow_lockout_lifts_the_refusal() -> None:
     assert node_ruleset(
         "worker", {**INFO, "ssh_peer": PEER}, Settings.from_options({**CLUSTER, "allow_lockout": True})
     )["rules"]
+
+
+def test_floods_of_the_api_server_are_dropped_before_it_is_opened() -> None:
+    found = node_ruleset("master", INFO, Settings(cluster_networks=("10.0.0.0/24",)))
+    names = [rule.name for rule in read_rules(found["rules"])]
+    places = [
+        names.index(name) for name in ("apiserver-cluster", "apiserver-connections", "apiserver-rate", "apiserver")
+    ]
+    assert places == sorted(places)
+    limits = {rule.name: rule for rule in read_rules(found["rules"])}
+    assert (limits["apiserver-connections"].action, limits["apiserver-connections"].connections) == ("drop", 500)
+    assert (limits["apiserver-rate"].action, str(limits["apiserver-rate"].rate)) == ("drop", "100/second")
+    off = node_ruleset("master", INFO, Settings(apiserver_connections=0, apiserver_rate=""))
+    assert not [line for line in off["rules"] if "connections" in line or " rate " in line]
+    assert not [line for line in node_ruleset("worker", INFO, Settings())["rules"] if " rate " in line]
+
+
+def test_denied_packets_are_logged_unless_that_is_turned_off() -> None:
+    assert node_ruleset("worker", INFO, Settings())["defaults"][0]["log"] == "iks-drop-in:"
+    assert "log" not in node_ruleset("worker", INFO, Settings(log_denied=False))["defaults"][0]
+
+
+def test_the_intrusion_guard_excepts_whoever_has_a_name() -> None:
+    assert node_ruleset("worker", INFO, Settings())["guard"] == {}
+    settings = Settings(
+        intrusion_guard=True,
+        intrusion_hold=90,
+        cluster_networks=("10.0.0.0/24",),
+        management_networks=("198.51.100.0/24",),
+        operator_networks=("192.0.2.0/25",),
+        provider_management=(("203.0.113.128/25", "the provider"),),
+        catalogue_networks=("169.46.7.238",),
+    )
+    guard = node_ruleset(
+        "worker",
+        {**INFO, "ssh_peer": {"source": "198.18.0.1", "source_port": 9, "destination": "10.0.0.11", "port": 22}},
+        settings,
+    )["guard"]
+    assert guard["hold"] == 90
+    wanted = {
+        "10.0.0.0/24",
+        "198.51.100.0/24",
+        "192.0.2.0/25",
+        "203.0.113.128/25",
+        "169.46.7.238",
+        "10.0.80.11",
+        "198.18.0.1",
+    }
+    assert wanted <= set(guard["never"])
