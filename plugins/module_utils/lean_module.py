@@ -58,10 +58,14 @@ class AnsibleModule:
 
     def exit_json(self, **result: Any) -> NoReturn:
         """Hand over the result and end."""
-        print(json.dumps({"changed": False, **result}))
-        sys.exit(0)
+        _end(0, result)
 
     def fail_json(self, msg: str, **result: Any) -> NoReturn:
         """Hand over a failure and end."""
-        print(json.dumps({"changed": False, **result, "msg": msg, "failed": True}))
-        sys.exit(1)
+        _end(1, {**result, "msg": msg, "failed": True})
+
+
+def _end(status: int, result: Dict[str, Any]) -> NoReturn:
+    """One line for the controller, as Ansible's own modules give it."""
+    sys.stdout.write(json.dumps({"changed": False, **result}) + "\n")
+    raise SystemExit(status)

@@ -296,7 +296,7 @@ def test_F18_one_family_fails_the_other_is_put_back(nodes: Lab, broken_ipv6: str
         assert "ip6tables-nft-restore -w 10 --noflush" in run.one(name).message
     assert "were put back" in run.one("untested").message
     for name in undone:
-        assert ("Broken pipe" if name.endswith("unread") else "no memory left") in run.one(name).message
+        assert "no memory left" in run.one(name).message
         assert "the ipv4 rules were put back" in run.one(name).message
         assert "othing was changed" not in run.one(name).message
     assert dumped(run, "after") == dumped(run, "before")
