@@ -64,7 +64,8 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils.errors import HardeningError, unchanged
 from ..plugin_utils.catalogue import load_catalogue
-from ..plugin_utils.node_profile import Settings, Shape, check_peers, node_ruleset
+from ..plugin_utils.node_profile import check_peers, node_ruleset
+from ..plugin_utils.node_settings import Settings, Shape
 from ..plugin_utils.region_rules import catalogue_networks, provider_management_networks
 
 

@@ -14,12 +14,8 @@ from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Rules
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
 from ansible_collections.iks.hardening.plugins.module_utils.verdict import Packet, decide
 from ansible_collections.iks.hardening.plugins.plugin_utils.cluster_addresses import node_addresses, public_addresses
-from ansible_collections.iks.hardening.plugins.plugin_utils.node_profile import (
-    Settings,
-    Shape,
-    check_peers,
-    node_ruleset,
-)
+from ansible_collections.iks.hardening.plugins.plugin_utils.node_profile import check_peers, node_ruleset
+from ansible_collections.iks.hardening.plugins.plugin_utils.node_settings import Settings, Shape
 
 INFO: dict[str, Any] = {
     "interfaces": {"lo": [], "eth0": ["203.0.113.11/24", "2001:db8::11/64"], "eth1": ["10.0.0.11/24"], "cali1": []},
