@@ -57,7 +57,8 @@ def read_guard(value: Any) -> Optional[Guard]:
     if isinstance(hold, bool) or not _SECONDS.fullmatch(str(hold)) or not 1 <= int(hold) <= LONGEST_HOLD:
         raise TrafficError(f"guard: hold {hold!r} is outside 1-{LONGEST_HOLD} seconds")
     rate = parse_rate("guard", {"rate": value.get("rate", DEFAULT_RATE), "burst": value.get("burst", DEFAULT_BURST)})
-    assert rate is not None
+    if rate is None:
+        raise TrafficError("guard: rate is empty; give a number and a unit, like 10/minute, or leave it out")
     return Guard(int(hold), rate, merge_networks(never))
 
 

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -149,9 +151,12 @@ def test_F12_a_power_cut_while_rules_are_saved_leaves_a_whole_file(node: Lab, tm
             empty.touch()
         argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(node.inventory_file), str(source)]
         quiet = subprocess.DEVNULL
-        with subprocess.Popen(argv, env=environment(record), stdin=quiet, stdout=quiet, stderr=quiet) as process:
+        with subprocess.Popen(
+            argv, env=environment(record), stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+        ) as process:
             time.sleep(delay)
-            process.kill()
+            # Its workers as well, or one that still tries to connect would change the node after the boot.
+            os.killpg(process.pid, signal.SIGKILL)
             node.power_cut(NODE)
         found = info(node)
         assert found["damaged"] == []
