@@ -27,7 +27,6 @@ _OPTIONS = ("hold", "rate", "burst", "never")
 LONGEST_HOLD = 86400
 _SECONDS = re.compile("[0-9]{1,5}", re.ASCII)
 DEFAULT_HOLD, DEFAULT_RATE, DEFAULT_BURST = 600, "10/minute", 20
-_RATE = Rate(10, "minute", DEFAULT_BURST)
 REASON = "probed closed ports"
 
 
@@ -59,7 +58,9 @@ def read_guard(value: Any) -> Optional[Guard]:
     if isinstance(hold, bool) or not _SECONDS.fullmatch(str(hold)) or not 1 <= int(hold) <= LONGEST_HOLD:
         raise TrafficError(f"guard: hold {hold!r} is outside 1-{LONGEST_HOLD} seconds")
     rate = parse_rate("guard", {"rate": value.get("rate", DEFAULT_RATE), "burst": value.get("burst", DEFAULT_BURST)})
-    return Guard(int(hold), rate or _RATE, merge_networks(never))
+    if rate is None:
+        raise TrafficError("guard: rate is empty; give a number and a unit, like 10/minute, or leave it out")
+    return Guard(int(hold), rate, merge_networks(never))
 
 
 @dataclass(frozen=True)

@@ -166,9 +166,15 @@ TRIED = {
 
 
 @pytest.fixture(scope="module")
-def planted(lab: Lab) -> Any:
-    """Every trap is laid, met by each module and taken away, in one play on a node with iptables."""
-    lab.run(REAL, ["sh", "-c", "rm -rf /run/iks-hardening /run/iks-firewall.lock"])
+def bare(lab: Lab) -> Lab:
+    """A node with iptables and kube-proxy's rules, and nothing of ours."""
+    lab.reset(REAL)
+    return lab
+
+
+@pytest.fixture(scope="module")
+def planted(bare: Lab) -> Any:
+    """Every trap is laid, met by each module and taken away, in one play."""
     steps = [dump("before")]
     for name, (plant, remove, _says) in FOLDERS.items():
         steps += [shell(f"{name} lay", plant)]
@@ -177,7 +183,7 @@ def planted(lab: Lab) -> Any:
             for mode, (module, given, keywords) in TRIED.items()
         ]
         steps += [shell(f"{name} away", f"ls -A /tmp/trap; {remove}; rm -f /run/iks-firewall.lock")]
-    return carry_out(lab, REAL, *steps, dump("after")).succeeded()
+    return carry_out(bare, REAL, *steps, dump("after")).succeeded()
 
 
 @pytest.mark.parametrize("mode", TRIED)
@@ -189,12 +195,12 @@ def test_a_folder_that_somebody_else_prepared(planted: Any, name: str, mode: str
     assert dumped(planted, "after") == dumped(planted, "before")
 
 
-def test_the_guard_without_sets(lab: Lab) -> None:
+def test_the_guard_without_sets(bare: Lab) -> None:
     """The node has iptables and no ipset, which the role would install and the module does not."""
-    before = node_state(lab, REAL)
+    before = node_state(bare, REAL)
     given = {**KEEPS_SSH, "guard": {"never": NEVER}}
     for check in (True, False):
         Case({}, ("guard: the intrusion guard needs ipset on the node",)).judge(
-            run_module(lab, REAL, "node_firewall", given, check=check, ignore_errors=True)
+            run_module(bare, REAL, "node_firewall", given, check=check, ignore_errors=True)
         )
-    assert node_state(lab, REAL) == before
+    assert node_state(bare, REAL) == before
