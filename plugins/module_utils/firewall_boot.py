@@ -10,6 +10,7 @@ the script itself, so that it is there when the state folder is not.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import stat
@@ -32,6 +33,8 @@ WANTED = f"/etc/systemd/system/sysinit.target.wants/{UNIT}"
 # What the script found, for firewall_info; of this boot only.
 REPORT = "/run/iks-hardening/boot"
 _EMERGENCY_PART = re.compile(r"^<<<([a-z0-9]+)\n(.*?)^>>>\n", re.MULTILINE | re.DOTALL)
+
+_DIGEST = "# emergency ruleset, sha256 "
 
 UNIT_TEXT = f"""\
 [Unit]
@@ -168,12 +171,22 @@ def script_text(parts: Mapping[str, str]) -> str:
     """The boot script with an emergency ruleset (no parts: none is known yet)."""
     data = "".join(f"\n<<<{name}\n{text}>>>\n" for name, text in parts.items())
     # A shell that parses the whole script takes what follows for a text that is given to nobody.
-    return f"{_SCRIPT_HEAD}\n: <<'EMERGENCY'\n{data}EMERGENCY\n" if parts else _SCRIPT_HEAD
+    return f"{_SCRIPT_HEAD}\n{_DIGEST}{_digest(data)}\n: <<'EMERGENCY'\n{data}EMERGENCY\n" if parts else _SCRIPT_HEAD
 
 
 def parts_of(script: str) -> Dict[str, str]:
-    """The emergency ruleset of a boot script."""
-    return dict(_EMERGENCY_PART.findall(script))
+    """The emergency ruleset of a boot script; nothing when it was edited: then nobody knows what it should be."""
+    parts = dict(_EMERGENCY_PART.findall(script))
+    return parts if script_text(parts).partition(_DIGEST)[2] == script.partition(_DIGEST)[2] else {}
+
+
+def has_parts(script: str) -> bool:
+    """Whether an emergency ruleset stands in a boot script, edited or not."""
+    return bool(_EMERGENCY_PART.search(script))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def read_file(path: str) -> str:

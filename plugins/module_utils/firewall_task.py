@@ -132,14 +132,16 @@ def plan(node: Node, want: States, emergency: Optional[Emergency], management_gi
             node.saved.body if node.saved is not None else None, want, backend
         ):
             body = firewall_saved.generation_body(want, backend)
-        parts = firewall_boot.parts_of(node.script)
-        if not any(entry.closes for state in want.values() for entry in entries_of(state.filter, "INPUT")):
-            parts = {}
-        elif emergency is not None and (management_given or rules or not parts):
+        closes = any(entry.closes for state in want.values() for entry in entries_of(state.filter, "INPUT"))
+        parts = firewall_boot.parts_of(node.script) if closes else {}
+        if closes and emergency is not None and (management_given or rules or not parts):
             # Without networks of the user's the present SSH peer counts, which is no reason to change anything.
             parts = firewall_boot.emergency_parts(emergency, backend)
         if not empty or node.script:
             files = firewall_boot.wanted_files(parts)
+            if closes and not parts and firewall_boot.has_parts(node.script):
+                # An emergency ruleset that was edited is mended by the task that knows what it should be.
+                files = {**files, firewall_boot.SCRIPT: node.script}
             missing = firewall_boot.missing_files(files)
     return Change(want, rules, sets, leftovers, body, files, tuple(missing))
 

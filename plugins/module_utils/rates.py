@@ -69,6 +69,9 @@ def parse_rate(subject: str, data: Mapping[str, Any]) -> Optional[Rate]:
 def whole_number(subject: str, field: str, value: object, highest: int) -> int:
     """A number from 1, written in ASCII digits."""
     text = "" if isinstance(value, bool) else str(value)
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= highest):
+    if not (text.isascii() and text.isdigit()):
         raise TrafficError(f"{subject}: {field} {value!r} is not a number from 1 to {highest}")
+    # Digits without end are no reason to reckon with them.
+    if len(text) > len(str(highest)) or not 1 <= int(text) <= highest:
+        raise TrafficError(f"{subject}: {field} {text[:20]} is outside 1-{highest}")
     return int(text)

@@ -96,13 +96,15 @@ class Settings:
             if key not in known:
                 raise ProfileError(choices("setting", key, known))
         lists = {item.name for item in fields(cls) if str(item.type).startswith("Sequence")}
-        return cls(
-            **{
-                key: tuple(as_list(value)) if key in lists else value
-                for key, value in options.items()
-                if value is not None
-            }
-        )
+        numbers = {item.name for item in fields(cls) if str(item.type).startswith("int")}
+        found: dict[str, Any] = {}
+        for key, value in options.items():
+            if value is None:
+                continue
+            # Templates of ansible-core before 2.19 give numbers as text.
+            is_text = key in numbers and isinstance(value, str) and value.isascii() and value.isdigit()
+            found[key] = tuple(as_list(value)) if key in lists else int(value) if is_text else value
+        return cls(**found)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,15 @@ class Job:
         seen = {host for counts in data.values() if isinstance(counts, dict) for host in counts} & set(CLUSTER)
         return {host: data[what].get(host, 0) for host in sorted(seen)}
 
+    def confirmed(self) -> dict[str, int]:
+        """Host -> number of changes that were confirmed over a new connection."""
+        found: dict[str, int] = {}
+        for event in self.events:
+            if event["event"] == "runner_on_ok" and event["event_data"].get("res", {}).get("confirmed"):
+                host = event["event_data"]["host"]
+                found[host] = found.get(host, 0) + 1
+        return found
+
     def messages(self) -> list[str]:
         """What failed tasks said."""
         failed = [event["event_data"] for event in self.events if event["event"] == "runner_on_failed"]
@@ -126,6 +135,9 @@ def test_a_job_hardens_the_cluster_and_the_next_changes_nothing(
     jobs = [run_job(fresh_nodes, collections, tmp_path / name, survey(fresh_nodes)) for name in ("first", "second")]
     assert [(job.status, job.messages()) for job in jobs] == [("successful", [])] * 2
     assert all(count > 0 for count in jobs[0].stats("changed").values()), jobs[0].stats("changed")
+    # A job has no terminal and no multiplexed connection to lose: each change was on trial and confirmed.
+    assert jobs[0].confirmed() == {"gateway": 2, "master": 1, "worker1": 2, "worker2": 2}
+    assert jobs[1].confirmed() == {}
     assert jobs[1].stats("changed") == dict.fromkeys(CLUSTER, 0)
     assert {node: rulesets(fresh_nodes, node) for node in CLUSTER} == {
         "gateway": {"region", "node"}, "master": {"node"}, "worker1": {"region", "node"}, "worker2": {"region", "node"}

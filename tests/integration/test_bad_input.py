@@ -11,7 +11,6 @@ cases share one run of Ansible; a node's state is compared around that run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,7 +21,19 @@ from tests.lab.lab import Lab
 
 from .node_state import states
 from .playbooks import HARDEN, Run, play, run_module, run_playbook
-from .refusals import Batch, Case, balancer, batches, judge_module, line, module_batches, overlay, region, rule
+from .refusals import (
+    Batch,
+    Case,
+    balancer,
+    batches,
+    inventory_of,
+    judge_module,
+    line,
+    module_batches,
+    overlay,
+    region,
+    rule,
+)
 
 # One rule is wrong; the same rules go through iks_firewall_rules of the playbook.
 RULES = {
@@ -128,8 +139,6 @@ def test_B06_more_ports_than_one_match_holds_are_split(lab: Lab) -> None:
 
 # ---- the whole playbook
 
-# As the page's cluster is described; each host of a faulty cluster adds one mistake.
-GOOD: dict[str, Any] = {"iks_regions": ["us-south"], "iks_egress": "restricted"}
 MODES = pytest.mark.parametrize("mode", ["check", "real"])
 
 
@@ -171,14 +180,6 @@ LOOKED_AT = ("region", "ruleset")  # stages after the look at the node
 # A run stops at the first task that fails, after all hosts have come to it: so one run shows many mistakes of a stage.
 STAGES = {"arguments": ARGUMENTS, "region": PLAYBOOK_REGIONS, "ruleset": {**PLAYBOOK_RULES, **PROFILES}}
 STAGE_CASES = [(stage, name) for stage, cases in STAGES.items() for name in cases]
-
-
-def inventory_of(lab: Lab, hosts: Mapping[str, Mapping[str, Any]], group: str = "iks_workers") -> dict[str, Any]:
-    """An inventory in which every host, whatever its name, is worker1 unless its variables say otherwise."""
-    known = json.loads(lab.inventory_file.read_text(encoding="utf-8"))["all"]
-    worker1 = known["children"]["iks_workers"]["hosts"]["worker1"]
-    groups = {"iks_workers": {"hosts": {}}, group: {"hosts": {name: {**worker1, **own} for name, own in hosts.items()}}}
-    return {"all": {"vars": {**known["vars"], **GOOD}, "children": groups}}
 
 
 def faulty_cluster(lab: Lab, stage: str, node: Mapping[str, Any]) -> dict[str, Any]:

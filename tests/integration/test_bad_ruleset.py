@@ -77,7 +77,7 @@ LIMITS = {
     "burst-alone": rule("rule mine: burst 5 needs a rate", burst=5),
     "per-unknown": rule(("rule mine: per: 'sorce' is not one of source, all", "did you mean source?"), rate="5/s", per="sorce"),
     "connections-zero": rule("rule mine: connections 0 is outside 1-65535", connections=0),
-    "connections-above": rule("rule mine: connections '65536' is not a number from 1 to 65535", connections="65536"),
+    "connections-above": rule("rule mine: connections 65536 is outside 1-65535", connections="65536"),
     "connections-udp": line("accept in udp connections 5", "rule mine: connections 5 needs protocol tcp, not udp"),
     "log-empty": rule("rule mine: log '' is not a prefix of 1 to 28", log=""),
     "guard-unknown": guard("guard: option: 'nevr' is not one of hold, rate, burst, never; did you mean never?", nevr=[]),

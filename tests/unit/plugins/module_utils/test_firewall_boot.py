@@ -17,6 +17,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.firewall_boot import
     Emergency,
     boot_report,
     emergency_parts,
+    has_parts,
     is_roots_own,
     missing_files,
     parts_of,
@@ -80,6 +81,16 @@ def test_the_emergency_ruleset_stands_in_the_script(wanted: Emergency) -> None:
         assert [ssh in spec for spec in opened] == ([True] if wanted.management else [])
         assert specs[-1].endswith("-j DROP")
         assert not any(name.startswith("IKS-OUTPUT") for name in state.filter.chains)
+
+
+def test_an_emergency_ruleset_that_was_edited_is_none() -> None:
+    text = TEXTS["one interface"]
+    for edited in (text.replace("-j DROP", "-j ACCEPT"), text.replace("10.171.0.1/32", "0.0.0.0/0"), f"{text}exit 0\n"):
+        assert parts_of(edited) == {}
+        assert has_parts(edited)
+    head = text.replace("umask 077", "umask 022")
+    assert parts_of(head) == parts_of(text), "another head is written anew with the same ruleset"
+    assert not has_parts(TEXTS["no emergency"])
 
 
 def test_a_script_of_somebody_elses_has_no_parts() -> None:

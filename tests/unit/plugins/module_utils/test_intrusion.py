@@ -49,7 +49,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "long": ({"never": NEVER, "hold": 86401}, "hold 86401 is outside"),
     "longer": ({"never": NEVER, "hold": "9" * 30}, "is outside 1-86400"),
     "rate": ({"never": NEVER, "rate": "often"}, "guard: rate 'often' is not a number and a unit"),
-    "burst": ({"never": NEVER, "burst": 0}, "guard: burst 0 is not a number from 1 to 1000"),
+    "burst": ({"never": NEVER, "burst": 0}, "guard: burst 0 is outside 1-1000"),
 }  # fmt: skip
 
 

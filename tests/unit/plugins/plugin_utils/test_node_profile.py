@@ -284,3 +284,8 @@ def test_the_intrusion_guard_excepts_whoever_has_a_name() -> None:
         "198.18.0.1",
     }
     assert wanted <= set(guard["never"])
+
+
+def test_numbers_that_a_template_gave_as_text_count_as_numbers() -> None:
+    found = Settings.from_options({"apiserver_connections": "0", "intrusion_hold": "90", "intrusion_guard": True})
+    assert (found.apiserver_connections, found.intrusion_hold) == (0, 90)
