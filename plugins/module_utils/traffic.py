@@ -345,7 +345,7 @@ def _ipv4_place(value: object) -> Optional[int]:
 
     A list has a hundred thousand of them, and ipaddress needs several times as long for a text as for its numbers.
     """
-    if type(value) is not str:
+    if not isinstance(value, str):
         return None
     host, slash, length = value.partition("/")
     try:
