@@ -39,7 +39,7 @@ def test_members_as_ipset_prints_them() -> None:
 @given(st.data())
 def test_the_name_is_that_of_the_content(data: st.DataObject) -> None:
     for version, family in ((4, IPV4), (6, IPV6)):
-        one, other = (set_members(nets(*data.draw(networks(version))), family) for _ in range(2))
+        one, other = (set_members(nets(*data.draw(networks(version))), family) for _round in range(2))
         name = set_name(one, family)
         assert (name == set_name(other, family)) == (one == other)
         assert set_name(set_members(nets(*one), family), family) == name
