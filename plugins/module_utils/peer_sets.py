@@ -81,21 +81,23 @@ def family_of(name: str) -> str:
 
 def create_text(name: str, members: Tuple[str, ...]) -> str:
     """The `ipset restore` input that makes a set."""
+    add = f"\nadd {name} "
+    return f"{_create_line(name, len(members))}{add if members else ''}{add.join(members)}\n"
+
+
+def _create_line(name: str, count: int) -> str:
     # Four elements a bucket, as the kernel's own default (12 a bucket of 1024) is made for a few thousand.
     size = 64
-    while size * 4 < len(members):
+    while size * 4 < count:
         size *= 2
-    head = (
-        f"create {name} hash:net family {SET_FAMILIES[family_of(name)]} hashsize {size} maxelem {max(len(members), 1)}"
-    )
-    return "\n".join([head, *(f"add {name} {member}" for member in members), ""])
+    return f"create {name} hash:net family {SET_FAMILIES[family_of(name)]} hashsize {size} maxelem {max(count, 1)}"
 
 
 def set_text(name: str, members: Tuple[str, ...]) -> str:
     """The input that makes a set, or gives one its promised content back: nobody who refers to it sees it half full."""
     filled = f"{name}-m"
-    head = create_text(name, members).partition("\n")[0]
-    return f"{create_text(filled, members)}{head} -exist\nswap {filled} {name}\ndestroy {filled}\n"
+    create = _create_line(name, len(members))
+    return f"{create_text(filled, members)}{create} -exist\nswap {filled} {name}\ndestroy {filled}\n"
 
 
 def read_members(listing: str, name: str) -> Tuple[str, ...]:

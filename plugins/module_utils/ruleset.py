@@ -14,7 +14,7 @@ from typing import Any, Iterable, List, Mapping, Optional, Tuple
 
 from .errors import TrafficError, choices
 from .intrusion import Guard
-from .traffic import ANY, DIRECTIONS, IPV4, IPV6, PortRange, Rule, check_interface
+from .traffic import ANY, DIRECTIONS, IPV4, IPV6, Network, PortRange, Rule, check_interface
 from .traffic_lines import check_names
 
 # The longest chain, IKS-FORWARD-<name>, has to fit the kernel's 28 characters (XT_EXTENSION_MAXNAMELEN less its NUL).
@@ -78,13 +78,14 @@ def check_ruleset_name(name: object) -> str:
 
 def _check_contradictions(ruleset: Ruleset) -> None:
     """The same traffic allowed and denied: whichever stands second would be dead text."""
-    seen: dict[Tuple[Any, ...], Rule] = {}
+    # Traffic -> action -> rules; lists of networks are compared only where all else is the same.
+    seen: dict[Tuple[Any, ...], dict[str, List[Rule]]] = {}
     for rule in ruleset.rules:
         key = (
             rule.direction,
             rule.protocol,
-            rule.sources,
-            rule.destinations,
+            _outline(rule.sources),
+            _outline(rule.destinations),
             rule.ports,
             rule.source_ports,
             rule.icmp_types,
@@ -95,12 +96,20 @@ def _check_contradictions(ruleset: Ruleset) -> None:
             rule.rate,
             rule.connections,
         )
-        other = seen.setdefault(key, rule)
-        if other.action != rule.action:
-            raise TrafficError(
-                f"rule {rule.name}: action {rule.action} contradicts rule {other.name}, which says {other.action} "
-                "for exactly the same traffic; remove one of them"
-            )
+        alike = seen.setdefault(key, {})
+        for action in alike.keys() - {rule.action}:
+            for other in alike[action]:
+                if (other.sources, other.destinations) == (rule.sources, rule.destinations):
+                    raise TrafficError(
+                        f"rule {rule.name}: action {rule.action} contradicts rule {other.name}, which says "
+                        f"{other.action} for exactly the same traffic; remove one of them"
+                    )
+        alike.setdefault(rule.action, []).append(rule)
+
+
+def _outline(networks: Optional[Tuple[Network, ...]]) -> Optional[Tuple[object, ...]]:
+    """What differs between most lists of networks, without a look at each of a hundred thousand."""
+    return None if networks is None else (len(networks), networks[0], networks[-1])
 
 
 def check_established(ruleset: Ruleset) -> None:

@@ -136,6 +136,8 @@ class Rule:
 
     def addresses(self, family: str) -> Tuple[Optional[Tuple[Network, ...]], Optional[Tuple[Network, ...]]]:
         """Sources and destinations of one address family."""
+        if self.families == (family,):
+            return self.sources, self.destinations
         version = 4 if family == IPV4 else 6
         return tuple(  # type: ignore[return-value]
             None if networks is None else tuple(net for net in networks if net.version == version)
@@ -231,16 +233,21 @@ def _families(rule: Rule) -> Tuple[str, ...]:
             _refuse(rule, f"protocol {rule.protocol} is {only} only, but families is {', '.join(rule.families)}")
         found = {only}
     versions = {4: IPV4, 6: IPV6}
-    for networks in (rule.sources, rule.destinations):
-        if networks is not None:
-            found &= {versions[net.version] for net in networks}
-    for field in ("sources", "destinations"):
-        for net in getattr(rule, field) or ():
-            if versions[net.version] not in found:
-                _refuse(
-                    rule,
-                    f"{field} {net} can match nothing: the rest of the rule is {_other(versions[net.version])} only",
-                )
+    fields = {field: getattr(rule, field) for field in ("sources", "destinations")}
+    named = {
+        field: {versions[version] for version in {net.version for net in networks}}
+        for field, networks in fields.items()
+        if networks is not None
+    }
+    for families in named.values():
+        found &= families
+    for field, families in named.items():
+        if not families <= found:
+            net = next(net for net in fields[field] if versions[net.version] not in found)
+            _refuse(
+                rule,
+                f"{field} {net} can match nothing: the rest of the rule is {_other(versions[net.version])} only",
+            )
     return tuple(family for family in FAMILIES if family in found)
 
 
@@ -316,19 +323,25 @@ def as_list(value: Any) -> list[Any]:
 def _networks(subject: str, value: object) -> Optional[Tuple[Network, ...]]:
     if value is None or value == ANY:
         return None
-    found: dict[Tuple[int, int, int], Network] = {}
+    # Both by numbers that sort as networks do: by address, then by length.
+    ipv4: dict[int, Network] = {}
+    others: dict[Tuple[int, int, int], Network] = {}
     for item in as_list(value):
         place = _ipv4_place(item)
         if place is None:
             net = parse_network(subject, item)
-            found[net.version, int(net.network_address), net.prefixlen] = net
-        elif place not in found:
-            found[place] = ipaddress.IPv4Network(place[1:])
-    return tuple(found[place] for place in sorted(found))
+            number = int(net.network_address)
+            if net.version == 4:
+                ipv4[number << 6 | net.prefixlen] = net
+            else:
+                others[net.version, number, net.prefixlen] = net
+        elif place not in ipv4:
+            ipv4[place] = ipaddress.IPv4Network((place >> 6, place & 63))
+    return (*(ipv4[place] for place in sorted(ipv4)), *(others[place] for place in sorted(others)))
 
 
-def _ipv4_place(value: object) -> Optional[Tuple[int, int, int]]:
-    """Version, address and prefix length of what parse_network takes as IPv4; None leaves it to that function.
+def _ipv4_place(value: object) -> Optional[int]:
+    """Address and, in the last six bits, prefix length of what parse_network takes as IPv4; None leaves it to that.
 
     A list has a hundred thousand of them, and ipaddress needs several times as long for a text as for its numbers.
     """
@@ -341,7 +354,7 @@ def _ipv4_place(value: object) -> Optional[Tuple[int, int, int]]:
         prefix = _LENGTHS[length] if slash else 32
     except (KeyError, ValueError):
         return None
-    return None if number & _ALL_ONES >> prefix else (4, number, prefix)
+    return None if number & _ALL_ONES >> prefix else number << 6 | prefix
 
 
 def _ranges(subject: str, value: object) -> Optional[Tuple[PortRange, ...]]:

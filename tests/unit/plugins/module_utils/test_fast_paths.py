@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from ansible_collections.iks.hardening.plugins.module_utils import traffic
 from ansible_collections.iks.hardening.plugins.module_utils.errors import TrafficError
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_result import brief_arguments
-from ansible_collections.iks.hardening.plugins.module_utils.peer_sets import HALVES, set_members
+from ansible_collections.iks.hardening.plugins.module_utils.peer_sets import (
+    HALVES,
+    create_text,
+    set_members,
+    set_text,
+)
+from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import parse_network, rule_from_dict
 
 _OCTET = st.one_of(
@@ -96,3 +102,31 @@ def test_short_arguments_are_told_as_they_are_and_long_ones_by_their_size():
     params = {"name": "node", "rules": "a rule\n" * 1000, "defaults": [{"direction": "in"}], "priority": 900}
     assert brief_arguments(params)["module_args"] == {**params, "rules": "1001 lines of 7000 characters"}
     assert brief_arguments({"rules": [{"name": "x" * 50}] * 100})["module_args"] == {"rules": "100 items"}
+
+
+def rule(name: str, action: str, sources: list[str]) -> traffic.Rule:
+    return rule_from_dict({"name": name, "direction": "in", "action": action, "reason": "x", "sources": sources})
+
+
+def test_lists_that_differ_only_in_their_middle_are_no_contradiction():
+    ends = ["10.0.0.0/8", "198.51.100.0/24"]
+    Ruleset("x", 1, (rule("a", "accept", [*ends, "192.0.2.1"]), rule("b", "drop", [*ends, "192.0.2.2"])))
+    same = (rule("a", "accept", ends), rule("b", "accept", [*ends, "192.0.2.1"]), rule("c", "drop", ends[::-1]))
+    with pytest.raises(TrafficError, match="rule c: action drop contradicts rule a, which says accept"):
+        Ruleset("x", 1, same)
+
+
+@given(st.lists(IPV4.map(str), max_size=30, unique=True))
+def test_the_text_of_a_set_is_a_line_for_its_making_and_one_for_each_member(texts):
+    members = tuple(sorted(texts))
+    first, *lines = create_text("iks4-x", members).splitlines()
+    assert first == f"create iks4-x hash:net family inet hashsize 64 maxelem {max(1, len(members))}"
+    assert lines == [f"add iks4-x {member}" for member in members]
+    assert set_text("iks4-x", members).splitlines() == [
+        first.replace("iks4-x", "iks4-x-m"),
+        *(line.replace("iks4-x", "iks4-x-m") for line in lines),
+        f"{first} -exist",
+        "swap iks4-x-m iks4-x",
+        "destroy iks4-x-m",
+    ]
+    assert create_text("iks4-x", members).endswith("\n")

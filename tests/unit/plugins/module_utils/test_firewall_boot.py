@@ -37,10 +37,13 @@ EMERGENCIES = {
     "every interface": Emergency((None,), NETWORKS),
     "two interfaces, no management": Emergency(("eth0", "eth1"), ()),
 }
-TEXTS = {"no emergency": script_text({})} | {
-    name: script_text(emergency_parts(wanted, backend))
-    for name, wanted in EMERGENCIES.items()
-    for backend in ("nft", "legacy")
+TEXTS = {
+    "no emergency": script_text({}),
+    **{
+        f"{name}, {backend}": script_text(emergency_parts(wanted, backend))
+        for name, wanted in EMERGENCIES.items()
+        for backend in ("nft", "legacy")
+    },
 }
 
 
