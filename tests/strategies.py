@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ansible_collections.iks.hardening.plugins.module_utils.rates import PER, UNITS
+from ansible_collections.iks.hardening.plugins.module_utils.rates import PER, UNITS, most_at_once
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import (
     ACTIONS,
     LOG_CHARS,
@@ -45,8 +45,9 @@ def limits_and_logs(draw: Any, protocol: str) -> dict[str, Any]:
     """What counts packets or tells of them."""
     data: dict[str, Any] = {}
     if draw(st.booleans()):
-        data["rate"] = f"{draw(st.integers(1, 1000))}/{draw(st.sampled_from(UNITS))}"
-        data["burst"] = draw(st.integers(1, 1000))
+        count, unit = draw(st.integers(1, 1000)), draw(st.sampled_from(UNITS))
+        data["rate"] = f"{count}/{unit}"
+        data["burst"] = draw(st.integers(1, most_at_once(count, unit)))
         data["per"] = draw(st.sampled_from(PER))
     if protocol == "tcp" and draw(st.booleans()):
         data["connections"] = draw(st.integers(1, 65535))

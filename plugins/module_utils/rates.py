@@ -13,9 +13,11 @@ from .errors import TrafficError, choices
 
 UNITS = ("second", "minute", "hour", "day")
 _IN_SMALLER = {"minute": 60, "hour": 60, "day": 24}
+_IN_A_DAY = {"second": 86400, "minute": 1440, "hour": 24, "day": 1}
 PER = ("source", "all")
 # Above a thousand the kernel's arithmetic rounds to another number (xt_hashlimit).
 MOST = 1000
+USUAL_BURST = 5
 _RATE = re.compile(r"([1-9][0-9]{0,5})/(s|sec|second|m|min|minute|h|hour|d|day)", re.ASCII)
 
 
@@ -25,7 +27,7 @@ class Rate:
 
     count: int
     unit: str
-    burst: int = 5
+    burst: int = USUAL_BURST
     per: str = "source"
 
     def __post_init__(self) -> None:
@@ -35,6 +37,11 @@ class Rate:
         for field, value, allowed in (("rate unit", self.unit, UNITS), ("per", self.per, PER)):
             if value not in allowed:
                 raise TrafficError(choices(field, value, allowed))
+        most = most_at_once(self.count, self.unit)
+        if self.burst > most:
+            raise TrafficError(
+                f"burst {self.burst} is more than the kernel counts at {self.count}/{self.unit}: a day's worth, {most}"
+            )
         # The tools print the smallest unit in which the rate is a whole number.
         count, unit = self.count, self.unit
         while unit != UNITS[0] and count % _IN_SMALLER[unit] == 0:
@@ -44,6 +51,11 @@ class Rate:
 
     def __str__(self) -> str:
         return f"{self.count}/{self.unit}"
+
+
+def most_at_once(count: int, unit: str) -> int:
+    """The highest burst of a rate: the kernel's credits hold a day's worth (CREDITS_PER_JIFFY in xt_hashlimit.c)."""
+    return max(1, min(MOST, count * _IN_A_DAY[unit]))
 
 
 def parse_rate(subject: str, data: Mapping[str, Any]) -> Optional[Rate]:
@@ -58,10 +70,14 @@ def parse_rate(subject: str, data: Mapping[str, Any]) -> Optional[Rate]:
     if match is None:
         raise TrafficError(f"{subject}: rate {text!r} is not a number and a unit, like 50/second ({', '.join(UNITS)})")
     unit = next(unit for unit in UNITS if unit.startswith(match.group(2)))
-    burst = 5 if data.get("burst") is None else whole_number(subject, "burst", data["burst"], MOST)
+    count = int(match.group(1))
+    if data.get("burst") is None:
+        burst = min(USUAL_BURST, most_at_once(count, unit))
+    else:
+        burst = whole_number(subject, "burst", data["burst"], MOST)
     per = "source" if data.get("per") is None else str(data["per"])
     try:
-        return Rate(int(match.group(1)), unit, burst, per)
+        return Rate(count, unit, burst, per)
     except TrafficError as error:
         raise TrafficError(f"{subject}: {error}") from None
 

@@ -54,7 +54,7 @@ def test_the_script_is_one_for_the_shell(text: str, tmp_path: Path) -> None:
     subprocess.run(["sh", "-n", str(script)], check=True)
 
 
-@pytest.mark.parametrize("text", [TEXTS["no emergency"], TEXTS["one interface"]])
+@pytest.mark.parametrize("text", [TEXTS["no emergency"], TEXTS["one interface, nft"]])
 def test_the_script_passes_shellcheck(text: str, tmp_path: Path) -> None:
     checker = shutil.which("shellcheck")
     assert checker, "the linters need it, too"
@@ -87,7 +87,7 @@ def test_the_emergency_ruleset_stands_in_the_script(wanted: Emergency) -> None:
 
 
 def test_an_emergency_ruleset_that_was_edited_is_none() -> None:
-    text = TEXTS["one interface"]
+    text = TEXTS["one interface, nft"]
     for edited in (text.replace("-j DROP", "-j ACCEPT"), text.replace("10.171.0.1/32", "0.0.0.0/0"), f"{text}exit 0\n"):
         assert parts_of(edited) == {}
         assert has_parts(edited)

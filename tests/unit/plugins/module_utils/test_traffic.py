@@ -137,3 +137,12 @@ def test_read_rules_takes_every_form() -> None:
         read_rules([line, line])
     with pytest.raises(TrafficError, match="a rule is a dictionary or a line"):
         read_rules([7])
+
+
+@pytest.mark.parametrize(("rate", "burst"), [("1/day", 1), ("3/day", 3), ("1/hour", 24), ("1/minute", 1000)])
+def test_a_burst_is_at_most_a_days_worth(rate: str, burst: int) -> None:
+    data = {"name": "p", "direction": "in", "action": "drop", "reason": "r", "rate": rate}
+    assert rule_from_dict({**data, "burst": burst}).rate.burst == burst
+    assert rule_from_dict(data).rate.burst == min(5, burst)
+    with pytest.raises(TrafficError, match="rule p: burst .* (is outside 1-1000|a day's worth, )"):
+        rule_from_dict({**data, "burst": burst + 1})
