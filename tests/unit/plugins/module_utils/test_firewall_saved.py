@@ -105,7 +105,7 @@ DAMAGE = {
 def test_damage_is_found(tmp_path: Path, damage: object) -> None:
     whole = with_head(generation_body(states(), "nft"))
     (tmp_path / "000001.rules").write_text(whole)
-    (tmp_path / "000002.rules").write_text(damage(whole), newline="")  # type: ignore[operator]
+    (tmp_path / "000002.rules").write_bytes(damage(whole).encode())  # type: ignore[operator]
     (tmp_path / "notes.txt").write_text("not ours")
     found = generations(str(tmp_path))
     assert [(item.number, item.body is not None) for item in found] == [(2, False), (1, True)]
