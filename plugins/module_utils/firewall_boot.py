@@ -87,9 +87,14 @@ load() {{
   "$(program "$1" save)" | grep -q -e '-j IKS-'
 }}
 
+# Sets of a family that the kernel does not have are left out.
+of_kernel() {{
+  if [ -e /proc/net/if_inet6 ]; then cat; else grep -v -e ' iks6-' -e ' iks-held6 '; fi
+}}
+
 # Everything from the parts that the command in the arguments prints.
 load_all() {{
-  if "$@" sets | grep -q .; then "$@" sets | ipset restore || return 1; fi
+  if "$@" sets | grep -q .; then "$@" sets | of_kernel | ipset restore || return 1; fi
   "$@" ipv4 | load iptables || return 1
   # A kernel without IPv6 has nothing to close.
   if [ -e /proc/net/if_inet6 ]; then "$@" ipv6 | load ip6tables || return 1; fi

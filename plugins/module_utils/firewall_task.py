@@ -9,8 +9,9 @@ change. Nothing here knows Ansible.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Dict, List, Mapping, Optional, Tuple
 
 from . import firewall_boot, firewall_saved
@@ -37,7 +38,7 @@ from .firewall_shell import Backend, Run, apply_states, collect_sets, families_i
 from .firewall_state import OwnState, entries_of
 from .firewall_trial import has_trial, promoted, without_trial
 from .peer_sets import changed_sets
-from .traffic import IPV6
+from .traffic import FAMILIES, IPV6
 
 States = Mapping[str, OwnState]
 
@@ -53,11 +54,20 @@ class Node:
     saved: Optional[Saved]
     script: str
     texts: Mapping[str, str]
+    # What is saved of families that the kernel does not have.
+    asleep: States = field(default_factory=dict)
+
+    @property
+    def families(self) -> Dict[str, OwnState]:
+        """Every family as it is: in the kernel, or on the disk where the kernel does not have it."""
+        return {**self.have, **self.asleep}
 
     @property
     def notes(self) -> List[str]:
         """What a reader should know of the node."""
-        notes = [] if IPV6 in families_in_kernel() else ["the kernel has no IPv6; only the IPv4 half is loaded"]
+        notes = []
+        if IPV6 in self.asleep:
+            notes.append("the kernel has no IPv6; only the IPv4 half is loaded, the other is saved for boot")
         if self.backend.name is None:
             notes.append("iptables is not installed; the node counts as empty")
         if self.means.ipset is None:
@@ -108,17 +118,30 @@ def look(run: Run) -> Node:
     raw = read_states(run, backend, texts)
     clean = promoted if any(map(has_trial, raw.values())) and is_confirmed(run, means) else without_trial
     have = {family: clean(own) for family, own in raw.items()}
-    return Node(
-        backend, means, raw, have, firewall_saved.newest(), firewall_boot.read_file(firewall_boot.SCRIPT), texts
-    )
+    saved, script = firewall_saved.newest(), firewall_boot.read_file(firewall_boot.SCRIPT)
+    return Node(backend, means, raw, have, saved, script, texts, _asleep(saved, have))
+
+
+def _asleep(saved: Optional[Saved], have: States) -> Dict[str, OwnState]:
+    """Families that the kernel does not have now, as the newest generation has them: it may have them after a boot."""
+    families = [family for family in FAMILIES if family not in have]
+    if not families:
+        return {}
+    states: States = {}
+    if saved is not None and saved.body is not None:
+        with contextlib.suppress(NodeError):
+            states = firewall_saved.generation_states(saved.body)[1]
+    return {family: states.get(family, OwnState()) for family in families}
 
 
 def plan(node: Node, want: States, emergency: Optional[Emergency], management_given: bool) -> Change:
     """What has to change for `want` to be loaded, saved, and there at the next boot. Reads files, writes none.
 
+    `want` has every family of `node.families`; those that the kernel does not have are saved only.
     Raises NodeError when a folder of ours is not ours alone.
     """
     check_folders()
+    whole, want = want, {family: state for family, state in want.items() if family in node.have}
     rules = tuple(family for family in want if restore_text(node.have[family], want[family]))
     sets = tuple(sorted({name for family in want for name in changed_sets(node.have[family].sets, want[family].sets)}))
     leftovers = any(restore_text(node.raw[family], node.have[family]) for family in want)
@@ -127,12 +150,12 @@ def plan(node: Node, want: States, emergency: Optional[Emergency], management_gi
     missing: List[str] = []
     if node.means.systemd:
         backend = node.backend.name or "nft"
-        empty = not any(state.filter.chains for state in want.values())
+        empty = not any(state.filter.chains for state in whole.values())
         if (node.saved is not None or not empty) and not firewall_saved.says(
-            node.saved.body if node.saved is not None else None, want, backend
+            node.saved.body if node.saved is not None else None, whole, backend
         ):
-            body = firewall_saved.generation_body(want, backend)
-        closes = any(entry.closes for state in want.values() for entry in entries_of(state.filter, "INPUT"))
+            body = firewall_saved.generation_body(whole, backend)
+        closes = any(entry.closes for state in whole.values() for entry in entries_of(state.filter, "INPUT"))
         parts = firewall_boot.parts_of(node.script) if closes else {}
         if closes and emergency is not None and (management_given or rules or not parts):
             # Without networks of the user's the present SSH peer counts, which is no reason to change anything.

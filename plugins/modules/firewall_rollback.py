@@ -172,13 +172,13 @@ def _put_back(module: AnsibleModule, chosen: Saved, seconds: int) -> Dict[str, o
         )
     want = {
         family: recomposed_as(states[family], own) if family in states else without_all(own)
-        for family, own in node.have.items()
+        for family, own in node.families.items()
     }
     change = plan(node, want, None, False)
     if module.params["phase"] == "confirm":
         accept(command, node, change)
         return {"changed": True, "confirmed": True}
-    result = result_of(node, node.have, want, change, module._diff)
+    result = result_of(node, node.have, change.want, change, module._diff)
     if change.changed and not module.check_mode:
         trial = carry_out(command, node, change, seconds)
         if trial:

@@ -294,12 +294,12 @@ def _on_node(module: AnsibleModule, ruleset: Ruleset) -> Dict[str, object]:
     if state == "gathered":
         return result_of(node, node.have, node.have, None, module._diff)
     if state == "absent":
-        want = {family: without_ruleset(own, ruleset.name) for family, own in node.have.items()}
+        want = {family: without_ruleset(own, ruleset.name) for family, own in node.families.items()}
     else:
         check_interfaces(ruleset)
         links = interfaces(command) if len(set(params["families"])) < len(FAMILIES) else {}
         check_families(ruleset, params["families"], links)
-        want = _wanted(node.have, ruleset, params["families"], _uses_sets(module, node, ruleset))
+        want = _wanted(node.families, ruleset, params["families"], _uses_sets(module, node, ruleset))
     management = [parse_network("management_networks", item) for item in params["management_networks"]]
     change = plan(node, want, _emergency(ruleset, state, management), bool(management))
     if params["phase"] == "confirm":
@@ -311,7 +311,7 @@ def _on_node(module: AnsibleModule, ruleset: Ruleset) -> Dict[str, object]:
         found = judge(ruleset, command, node.texts, early)
     if found.cut and not params["allow_lockout"]:
         raise NodeError(found.cut)
-    result = result_of(node, node.have, want, change, module._diff)
+    result = result_of(node, node.have, change.want, change, module._diff)
     result["notes"] = [*node.notes, *found.notes]
     if change.changed and not module.check_mode:
         table = connection_table()
