@@ -24,7 +24,11 @@ class NodeError(HardeningError):
     """The node is in a state, or answered in a way, that the work cannot go on from."""
 
 
-_TOLD = re.compile("nothing was changed|put back", re.IGNORECASE)
+class UnsavedError(NodeError):
+    """Rules are loaded and in force, and could not be saved for boot."""
+
+
+_TOLD = re.compile("nothing was changed|put back|in force", re.IGNORECASE)
 
 
 def unchanged(error: object) -> str:

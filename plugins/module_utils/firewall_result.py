@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
+from .errors import HardeningError, UnsavedError, unchanged
 from .firewall_state import OwnState
 from .firewall_task import Change, Node, commands, states_text
 from .node_facts import CONNTRACK_FILES, Conntrack, conntrack, read_text
@@ -51,6 +52,11 @@ def _brief(value: Any) -> Any:
     if isinstance(value, list) and len(str(value)) > _TOLD:
         return f"{len(value)} items"
     return value
+
+
+def failure_of(error: HardeningError) -> Dict[str, Any]:
+    """A failed task's message, and whether the node was changed all the same."""
+    return {"msg": unchanged(error), "changed": isinstance(error, UnsavedError)}
 
 
 def result_of(

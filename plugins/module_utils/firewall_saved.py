@@ -192,17 +192,17 @@ def stage(body: str) -> None:
     write_file(STAGED, with_head(body))
 
 
-def keep_staged() -> int:
-    """Make the staged generation the newest; its number. Raises NodeError, with the former ones still there."""
+def keep(body: str) -> int:
+    """Make a generation the newest, the staged one if it is that; its number. Raises NodeError."""
+    if _body(STAGED) != body:
+        stage(body)
     numbers = [saved.number for saved in generations()]
     number = max(numbers, default=0) + 1
     try:
         os.rename(STAGED, _path(GENERATIONS, number))
         sync_folder(GENERATIONS)
     except OSError as error:
-        raise NodeError(
-            f"{GENERATIONS}: the confirmed rules are loaded, but could not be saved for boot: {error.strerror}"
-        ) from None
+        raise NodeError(f"{GENERATIONS}: cannot be written: {error.strerror}") from None
     for old in sorted(numbers, reverse=True)[KEPT - 1 :]:
         with contextlib.suppress(OSError):
             os.unlink(_path(GENERATIONS, old))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Dict, List, Mapping, Optional, Tuple
 
 from . import firewall_boot, firewall_saved
-from .errors import NodeError
+from .errors import NodeError, UnsavedError
 from .firewall_boot import Emergency
 from .firewall_commit import (
     LOCK_FILE,
@@ -232,12 +232,18 @@ def accept(run: Run, node: Node, change: Change) -> None:
 
 
 def save(run: Run, change: Change) -> None:
-    """Make the confirmed rules the newest generation, and have boot load it. Raises NodeError."""
-    if change.body is not None:
-        firewall_saved.stage(change.body)
-        firewall_saved.keep_staged()
-    if change.missing:
-        firewall_boot.install(run, change.files, change.missing)
+    """Make the rules that are in force the newest generation, and have boot load it. Raises UnsavedError."""
+    try:
+        if change.body is not None:
+            firewall_saved.keep(change.body)
+        if change.missing:
+            firewall_boot.install(run, change.files, change.missing)
+    except NodeError as error:
+        reason = str(error).partition("; nothing was changed")[0]
+        raise UnsavedError(
+            f"the rules are loaded and in force, but a reboot would bring the former ones: {reason}. "
+            "Mend that, and run the task again"
+        ) from None
 
 
 def plan_removal(node: Node) -> Change:

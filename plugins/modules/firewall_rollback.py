@@ -102,10 +102,10 @@ from typing import Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, NodeError, unchanged
+from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, NodeError
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import check_confirmation, exclusive
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import recomposed_as, without_all
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_result import node_runner, result_of
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_result import failure_of, node_runner, result_of
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_saved import (
     Saved,
     choose_generation,
@@ -146,7 +146,7 @@ def main() -> None:
             result = run(module)
         module.exit_json(**result)
     except HardeningError as error:
-        module.fail_json(msg=unchanged(error))
+        module.fail_json(**failure_of(error))
 
 
 def run(module: AnsibleModule) -> Dict[str, object]:

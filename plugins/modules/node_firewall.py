@@ -193,7 +193,7 @@ from typing import Dict, List, Mapping, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, NodeError, unchanged
+from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, NodeError
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_boot import Emergency
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import check_confirmation, exclusive
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_guard import (
@@ -207,6 +207,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_result import (
     brief_arguments,
     connection_table,
+    failure_of,
     node_runner,
     result_of,
 )
@@ -258,7 +259,7 @@ def main() -> None:
     try:
         module.exit_json(**run(module), invocation=told)
     except HardeningError as error:
-        module.fail_json(msg=unchanged(error), invocation=told)
+        module.fail_json(**failure_of(error), invocation=told)
 
 
 def run(module: AnsibleModule) -> Dict[str, object]:

@@ -47,6 +47,9 @@ def load_ruleset(
         answer = _over_new_connection(action, module, confirmation, task_vars, seconds, patience)
         if answer.get("confirmed"):
             return {**result, "confirmed": True}
+        if answer.get("failed") and answer.get("changed"):
+            # In force, and not saved for boot: there is nothing to wait for.
+            return {**result, "failed": True, "confirmed": True, "msg": str(answer.get("msg"))}
         problem = str(answer.get("msg", "the node gave no answer"))
     except AnsibleConnectionFailure as error:
         problem = f"no new connection could be made: {error}"

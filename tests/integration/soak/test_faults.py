@@ -106,6 +106,24 @@ def test_F21_read_only_etc(bed: Bed, driver: Driver) -> None:
     assert names.without_inert(node_state(bed.lab, NODE)) == names.without_inert(before)
 
 
+def test_F20_disk_full_after_the_confirmation(bed: Bed, driver: Driver) -> None:
+    """The rules are in force, and that is what is said; the next run saves them."""
+    assert driver.done(names.trial(NEW, 60)).get("trial")
+    folder = names.STATE_FOLDER
+    with mounted(bed, f"mount --bind -o ro {folder} {folder}", folder):
+        confirmed = driver.ask(names.confirmation(NEW, 60))
+    assert confirmed.failed
+    assert confirmed.result is not None
+    assert confirmed.result["changed"]
+    assert "the rules are loaded and in force, but a reboot would bring the former ones" in confirmed.message
+    assert "Read-only file system" in confirmed.message
+    assert "nothing was changed" not in confirmed.message.lower()
+    assert seen(bed) == {"ipv4": NEW_SEEN, "ipv6": NEW_SEEN}
+    again = driver.done({**NEW, "confirm_timeout": 0})
+    assert again["saved"] == ["the rules are saved for boot"]
+    assert not driver.done({**NEW, "confirm_timeout": 0})["changed"]
+
+
 def test_F21_the_state_folder_is_missing(bed: Bed, driver: Driver) -> None:
     """It is made anew, for root alone."""
     bed.sh(f"rm -rf {names.STATE_FOLDER}")

@@ -147,8 +147,11 @@ def test_the_newest_five_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(firewall_saved, "generations", lambda: generations(str(folder)))
     folder.mkdir(mode=0o700)
     for number in range(1, 8):
-        (tmp_path / "staged.rules").write_text(with_head(f"{number}\n"))
-        assert firewall_saved.keep_staged() == number
+        # Staged before or not, or something else staged: what is kept is what was asked for.
+        if number % 3:
+            (tmp_path / "staged.rules").write_text(with_head(f"{number if number % 2 else 'other'}\n"))
+        assert firewall_saved.keep(f"{number}\n") == number
+    assert [item.body for item in generations(str(folder))] == [f"{number}\n" for number in (7, 6, 5, 4, 3)]
     assert [item.number for item in generations(str(folder))] == [7, 6, 5, 4, 3]
 
 
