@@ -31,7 +31,7 @@ options: {}
 attributes:
   check_mode:
     support: full
-    description: Changes nothing, in check mode or out of it.
+    description: Changes nothing, and does the same in check mode.
   diff_mode:
     support: none
     description: There is nothing to compare, as nothing changes.

@@ -22,6 +22,7 @@ from .firewall_plan import EMERGENCY, restore_text, with_ruleset
 from .firewall_saved import GENERATIONS, HEAD, Saved, write_file
 from .firewall_shell import LOCK_WAIT, Run, checked
 from .firewall_state import OwnState
+from .node_facts import read_text
 from .ruleset import Ruleset, default_rules
 from .traffic import FAMILIES, IPV4, IPV6, Network, PortRange, Rule
 
@@ -194,15 +195,6 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def read_file(path: str) -> str:
-    """A file's text; empty when it is not there."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
-    except OSError:
-        return ""
-
-
 def wanted_files(parts: Mapping[str, str]) -> Dict[str, str]:
     """Path -> text of what boot needs, with the parts of an emergency ruleset."""
     return {SCRIPT: script_text(parts), UNIT_FILE: UNIT_TEXT}
@@ -210,7 +202,7 @@ def wanted_files(parts: Mapping[str, str]) -> Dict[str, str]:
 
 def missing_files(files: Mapping[str, str]) -> List[str]:
     """Paths whose text differs or that others could write, and the unit's enabling link where it is missing."""
-    found = [path for path, text in files.items() if read_file(path) != text or not is_roots_own(path)]
+    found = [path for path, text in files.items() if read_text(path) != text or not is_roots_own(path)]
     return found if os.path.islink(WANTED) else [*found, WANTED]
 
 
@@ -276,8 +268,8 @@ def boot_state(saved: Iterable[Saved]) -> Dict[str, object]:
     """What boot did and would do: the report of this boot, the unit, and the saved generations."""
     saved = list(saved)
     return {
-        **boot_report(read_file(REPORT)),
-        "unit": os.path.islink(WANTED) and read_file(UNIT_FILE) == UNIT_TEXT,
+        **boot_report(read_text(REPORT)),
+        "unit": os.path.islink(WANTED) and read_text(UNIT_FILE) == UNIT_TEXT,
         "generations": [item.number for item in saved],
         "intact": [item.number for item in saved if item.body is not None],
     }

@@ -13,11 +13,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import shlex
 import time
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Mapping, Optional
+from typing import Dict, Iterator, Mapping, Optional
 
 from .errors import NodeError
 from .firewall_plan import restore_text
@@ -26,7 +25,6 @@ from .firewall_shell import LOCK_WAIT, Backend, Run, apply_states, checked, coll
 from .firewall_state import OwnState, is_same
 from .firewall_trial import (
     GATE,
-    TIMEOUTS,
     arming_text,
     closed_text,
     closing_text,
@@ -41,8 +39,6 @@ LOCK_FILE = "/run/iks-firewall.lock"
 UNDO_FOLDER = "/run/iks-hardening"
 UNDO_SCRIPT = f"{UNDO_FOLDER}/undo.sh"
 UNIT = "iks-firewall-undo"
-# An address or a host name, as ansible_host is.
-_ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:-]{0,252}[A-Za-z0-9])?|::[A-Fa-f0-9:.]*", re.ASCII)
 # The timer comes after the gate has closed on its own.
 TIMER_AFTER = 2
 
@@ -85,31 +81,6 @@ def exclusive(path: str = LOCK_FILE, patience: float = 20.0) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def check_timeout(seconds: int) -> int:
-    """0 (no trial), or how long the node waits for the confirmation."""
-    if seconds != 0 and not TIMEOUTS[0] <= seconds <= TIMEOUTS[1]:
-        raise NodeError(f"confirm_timeout: {seconds} is not 0 (off) or {TIMEOUTS[0]} to {TIMEOUTS[1]} seconds")
-    return seconds
-
-
-def check_confirmation(params: Mapping[str, Any]) -> int:
-    """How long the node waits for the confirmation, from a module's options. Raises NodeError."""
-    seconds = check_timeout(params["confirm_timeout"])
-    connect = params.get("confirm_connect_timeout")
-    if connect is not None and (connect < 1 or (seconds and connect >= seconds)):
-        most = f"1 to {seconds - 1} seconds" if seconds else "1 second or more"
-        raise NodeError(
-            f"confirm_connect_timeout: {connect} is not {most}; a connection that is waited for as long as the rules "
-            f"are on trial (confirm_timeout: {seconds}) can confirm nothing. Leave it out, or make it shorter"
-        )
-    if not 1 <= params["confirm_port"] <= 65535:
-        raise NodeError(f"confirm_port: {params['confirm_port']} is outside 1-65535")
-    address = params.get("confirm_address")
-    if address is not None and not _ADDRESS.fullmatch(address):
-        raise NodeError(f"confirm_address: {address!r} is neither an address nor a host name")
-    return seconds
 
 
 def begin(

@@ -10,7 +10,7 @@ find the place of a jump.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Tuple
 
 from .firewall_early import early_table, entry_chain, returning_chain
 from .firewall_state import (
@@ -148,8 +148,9 @@ def _table_text(
     return "\n".join([f"*{name}", *lines, "COMMIT", ""]) if lines else ""
 
 
-def first_difference(have: OwnState, want: OwnState) -> Optional[str]:
-    """The first line of `want` that `have` has not, or what `have` has too much; for messages."""
-    mine, theirs = have.lines(), want.lines()
-    missing: List[str] = [line for line in theirs if line not in mine] or [line for line in mine if line not in theirs]
-    return missing[0] if missing else None
+def first_difference(have: OwnState, want: OwnState) -> str:
+    """The first line of `want` that `have` has not in its place, or what `have` has too much; for messages."""
+    for mine, theirs in zip_longest(have.lines(), want.lines(), fillvalue=""):
+        if not same([mine], [theirs]):
+            return theirs or mine
+    return ""

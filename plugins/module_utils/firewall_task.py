@@ -37,6 +37,7 @@ from .firewall_saved import Saved
 from .firewall_shell import Backend, Run, apply_states, collect_sets, families_in_kernel, load_sets, read_states
 from .firewall_state import OwnState, entries_of
 from .firewall_trial import has_trial, promoted, without_trial
+from .node_facts import read_text
 from .peer_sets import changed_sets
 from .traffic import FAMILIES, IPV6
 
@@ -76,7 +77,7 @@ class Node:
             notes.append("systemd does not run; the rules are not saved for boot")
         if self.saved is not None and self.saved.body is None:
             notes.append(f"the saved generation {self.saved.number} is damaged; this run replaces it")
-        report = firewall_boot.boot_report(firewall_boot.read_file(firewall_boot.REPORT))
+        report = firewall_boot.boot_report(read_text(firewall_boot.REPORT))
         if report["loaded"] == "emergency":
             notes.append("at boot no saved generation was intact, and the emergency ruleset was loaded")
         return notes
@@ -118,7 +119,7 @@ def look(run: Run) -> Node:
     raw = read_states(run, backend, texts)
     clean = promoted if any(map(has_trial, raw.values())) and is_confirmed(run, means) else without_trial
     have = {family: clean(own) for family, own in raw.items()}
-    saved, script = firewall_saved.newest(), firewall_boot.read_file(firewall_boot.SCRIPT)
+    saved, script = firewall_saved.newest(), read_text(firewall_boot.SCRIPT)
     return Node(backend, means, raw, have, saved, script, texts, _asleep(saved, have))
 
 

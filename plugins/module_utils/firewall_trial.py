@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Dict, Mapping, Optional, Tuple
 
+from .confirmation import TIMEOUTS
 from .firewall_early import entry_chain
 from .firewall_plan import recomposed
 from .firewall_state import (
@@ -37,8 +38,6 @@ GATE = "iks-gate"
 # What the gate is exchanged for: the same, without an end.
 OPEN_GATE = "iks-gate-open"
 EVERYONE = {IPV4: "iks-all4", IPV6: "iks-all6"}
-# Seconds that a node may be asked to wait; less than 5 leaves no time for a new connection.
-TIMEOUTS = (5, 600)
 _GATE_SPEC = f'-m set --match-set {GATE} src -m comment --comment "iks.hardening trial" -g '
 
 
@@ -93,11 +92,7 @@ def promoted(state: OwnState) -> OwnState:
 def _taken_over(former: OwnTable, state: OwnTable, hook: str) -> OwnTable:
     """The former table with one hook as the trial has it."""
     chains = {name: specs for name, specs in former.chains.items() if hook_of(name) != hook}
-    names = {
-        TRIAL_PREFIX + name[len(TRIAL_PREFIX) :]: PREFIX + name[len(TRIAL_PREFIX) :]
-        for name in state.chains
-        if name.startswith(TRIAL_PREFIX)
-    }
+    names = {name: PREFIX + name[len(TRIAL_PREFIX) :] for name in state.chains if name.startswith(TRIAL_PREFIX)}
     dispatch = tuple(_redirected(spec, names) for spec in state.chains[TRIAL_PREFIX + hook])
     if dispatch:
         chains[PREFIX + hook] = dispatch

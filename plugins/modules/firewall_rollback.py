@@ -14,8 +14,8 @@ author: iks.hardening contributors (@iks-hardening)
 description:
   - Every confirmed change of M(iks.hardening.node_firewall) is saved on the node as a generation, all rulesets
     together. This module loads one of them, on trial like any other change, and saves it as the newest.
-  - With O(to=removed) it takes every chain, jump, set, unit and file of the collection's firewall away. What others
-    wrote stays as it is; packages stay too, and are listed in the result.
+  - With O(to=removed), which opens the node and needs no trial, it takes every chain, jump, set, unit and file of the
+    collection's firewall away. What others wrote stays as it is; packages stay too, and are listed in the result.
 options:
   to:
     description:
@@ -23,33 +23,10 @@ options:
         generation; V(removed) leaves nothing.
     type: str
     default: previous
-  confirm_timeout:
-    description:
-      - Seconds for which the rules are on trial, see O(iks.hardening.node_firewall#module:confirm_timeout).
-        V(0) loads them at once. Removing everything opens the node, and needs no trial.
-    type: int
-    default: 30
-  confirm_from:
-    description: See O(iks.hardening.node_firewall#module:confirm_from).
-    type: str
-  confirm_port:
-    description: See O(iks.hardening.node_firewall#module:confirm_port).
-    type: int
-    default: 22
-  confirm_address:
-    description: See O(iks.hardening.node_firewall#module:confirm_address).
-    type: str
-  confirm_connect_timeout:
-    description: See O(iks.hardening.node_firewall#module:confirm_connect_timeout).
-    type: int
-  phase:
-    description:
-      - Which half of a confirmed commit this is. The action plugin of the module sets it; leave it alone.
-    type: str
-    choices: [trial, confirm]
-    default: trial
 extends_documentation_fragment:
   - iks.hardening.attributes.changing
+  - iks.hardening.confirmed
+  - iks.hardening.confirmed.phase
 seealso:
   - module: iks.hardening.node_firewall
 """
@@ -102,8 +79,9 @@ from typing import Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.iks.hardening.plugins.module_utils.confirmation import check_confirmation
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, NodeError
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import check_confirmation, exclusive
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import exclusive
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import recomposed_as, without_all
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_result import failure_of, node_runner, result_of
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_saved import (

@@ -68,37 +68,6 @@ options:
     type: str
     choices: [present, absent, rendered, gathered]
     default: present
-  confirm_timeout:
-    description:
-      - Seconds for which new rules are on trial, 5 to 600. Until the controller has come back over a new connection and
-        confirmed them, the kernel goes back to the former rules by itself when the time is over, whatever died.
-      - V(0) loads the rules at once. A connection that does not cross the network (local, container) proves nothing and
-        needs it.
-    type: int
-    default: 30
-  confirm_from:
-    description:
-      - An inventory host that proves the node's reachability by a new TCP connection to O(confirm_port), for
-        connections that do not cross the network themselves (local, container).
-    type: str
-  confirm_port:
-    description: The port of the node that O(confirm_from) tries; it has to be open under the new rules.
-    type: int
-    default: 22
-  confirm_address:
-    description: The address of the node that O(confirm_from) tries; C(ansible_host) when it is not given.
-    type: str
-  confirm_connect_timeout:
-    description:
-      - Seconds for which the controller waits for the new connection; less than O(confirm_timeout).
-      - The smaller of the connection's own timeout and O(confirm_timeout) less two when it is not given.
-    type: int
-  phase:
-    description:
-      - Which half of a confirmed commit this is. The action plugin of the module sets it; leave it alone.
-    type: str
-    choices: [trial, confirm]
-    default: trial
   management_networks:
     description:
       - Networks that may still come by SSH when at boot no saved generation is intact and the emergency ruleset is
@@ -125,6 +94,8 @@ options:
     default: false
 extends_documentation_fragment:
   - iks.hardening.attributes.changing
+  - iks.hardening.confirmed
+  - iks.hardening.confirmed.phase
 requirements:
   - iptables on the target (in check mode a node without it counts as empty)
 """
@@ -193,9 +164,10 @@ from typing import Dict, List, Mapping, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.iks.hardening.plugins.module_utils.confirmation import check_confirmation
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, NodeError
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_boot import Emergency
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import check_confirmation, exclusive
+from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import exclusive
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_guard import (
     Judgement,
     check_families,

@@ -90,17 +90,8 @@ options:
   interface:
     description: Interface to send by, whatever the routes say.
     type: str
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode and return changed status prediction without modifying the target.
-  diff_mode:
-    support: none
-    description: Returns the rules of ours before and after.
-  platform:
-    support: full
-    platforms: linux
-    description: Target platform.
+extends_documentation_fragment:
+  - iks.hardening.attributes.reading
 notes:
   - Works for any user. V(icmp) and V(icmpv6), and O(interface) on kernels before 5.7, may need root.
   - On older kernels (5.4 among them) an ICMP error for a TCP connection comes without its type, so a firewall that

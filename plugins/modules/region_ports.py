@@ -85,25 +85,6 @@ options:
     description: Place among the rulesets, 0 to 999; the lowest is asked first.
     type: int
     default: 500
-  confirm_timeout:
-    description:
-      - Seconds for which the rules are on trial, see O(iks.hardening.node_firewall#module:confirm_timeout).
-        V(0) loads them at once.
-    type: int
-    default: 30
-  confirm_from:
-    description: See O(iks.hardening.node_firewall#module:confirm_from).
-    type: str
-  confirm_port:
-    description: See O(iks.hardening.node_firewall#module:confirm_port).
-    type: int
-    default: 22
-  confirm_address:
-    description: See O(iks.hardening.node_firewall#module:confirm_address).
-    type: str
-  confirm_connect_timeout:
-    description: See O(iks.hardening.node_firewall#module:confirm_connect_timeout).
-    type: int
   assume_ipset:
     description: See O(iks.hardening.node_firewall#module:assume_ipset).
     type: bool
@@ -116,6 +97,7 @@ options:
     default: present
 extends_documentation_fragment:
   - iks.hardening.attributes.changing
+  - iks.hardening.confirmed
 requirements:
   - netaddr and PyYAML on the controller
   - iptables on the target

@@ -126,13 +126,9 @@ def _patience(arguments: dict[str, Any], seconds: int) -> int | None:
 
 def _of_host(action: ActionBase, host: str, hostvars: Any) -> tuple[Any, dict[str, Any]]:
     """A connection to another host of the inventory with that host's own settings, and these."""
-
-    def setting(name: str, default: Any = None) -> Any:
-        return hostvars.get(name, default)
-
     context = action._play_context = action._play_context.copy()
-    context.remote_addr = setting("ansible_host", host)
-    kind = setting("ansible_connection", "local" if host in ("localhost", "127.0.0.1") else "ssh")
+    context.remote_addr = hostvars.get("ansible_host", host)
+    kind = hostvars.get("ansible_connection", "local" if host in ("localhost", "127.0.0.1") else "ssh")
     connection = connection_loader.get(kind, context, "/dev/null")
     names = [
         *C.config.get_plugin_vars("connection", connection._load_name),

@@ -9,8 +9,8 @@ import ipaddress
 from dataclasses import dataclass, fields
 from typing import Any, Mapping, Sequence
 
+from ..module_utils.confirmation import check_confirmation
 from ..module_utils.errors import HardeningError, NodeError, choices
-from ..module_utils.firewall_commit import check_confirmation
 from ..module_utils.traffic import as_list, parse_network, parse_ports
 
 # The first node port and the last, Kubernetes' default --service-node-port-range.

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.iks.hardening.plugins.module_utils import firewall_commit, firewall_saved
+from ansible_collections.iks.hardening.plugins.module_utils.confirmation import check_timeout
 from ansible_collections.iks.hardening.plugins.module_utils.errors import NodeError
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import (
     Means,
     begin,
-    check_timeout,
 )
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_saved import prepare_folder
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_shell import Backend

@@ -8,6 +8,7 @@ import pytest
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import TrafficError
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_plan import (
+    first_difference,
     restore_text,
     with_ruleset,
     without_ruleset,
@@ -299,3 +300,15 @@ def test_read_table_reads_one_table_only() -> None:
 )
 def test_catch_all(spec: str, expected: bool) -> None:
     assert is_catch_all(spec) is expected
+
+
+def test_the_first_difference_is_told_wherever_it_is() -> None:
+    rules = [f"accept out tcp to 192.0.2.{number} port 443 name web-{number} # x" for number in (1, 2, 3)]
+    one, other, less = (
+        with_ruleset(OwnState(), ruleset("region", 500, "\n".join(lines)), "ipv4")
+        for lines in (rules, [rules[0], rules[2], rules[1]], rules[:2])
+    )
+    assert first_difference(one, one) == ""
+    assert "192.0.2.3/32" in first_difference(one, other), "another order is a difference too"
+    assert "192.0.2.3/32" in first_difference(less, one)
+    assert "192.0.2.3/32" in first_difference(one, less)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.iks.hardening.plugins.module_utils.confirmation import check_confirmation
 from ansible_collections.iks.hardening.plugins.module_utils.errors import NodeError, TrafficError
-from ansible_collections.iks.hardening.plugins.module_utils.firewall_commit import check_confirmation
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_guard import check_families
 from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset, check_established, default_rules
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
