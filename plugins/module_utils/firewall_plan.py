@@ -10,6 +10,7 @@ find the place of a jump.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Dict, Tuple
 
 from .firewall_early import early_table, entry_chain, returning_chain

@@ -19,7 +19,7 @@ from tests.lab import Probe, run_probes
 from tests.lab.lab import Lab
 
 from . import names
-from .beds import BACKENDS, FORMER, FORMER_PORT, NEW, NEW_PORT, NODE, Bed, poll, prepare
+from .beds import FORMER, FORMER_PORT, NEW, NEW_PORT, Bed, poll
 from .drive import Driver, driving
 from .figures import tell
 from .profile import PROFILE
@@ -29,19 +29,6 @@ TOGETHER = 0.1
 # A gap in the observation that is longer proves nothing about a time that is shorter.
 BLIND = 0.03
 SIDES = Path(__file__).with_name("sides.py")
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-def bed(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Bed]:
-    yield prepare(lab, NODE, request.param)
-    lab.reset(NODE)
-
-
-@pytest.fixture
-def driver(bed: Bed) -> Iterator[Driver]:
-    with driving(bed.lab, NODE) as driver:
-        driver.commit(FORMER)
-        yield driver
 
 
 @dataclass(frozen=True)

@@ -43,14 +43,6 @@ def bed(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Bed]:
     lab.reset(NODE)
 
 
-@pytest.fixture
-def driver(bed: Bed) -> Iterator[Driver]:
-    """A node with the former rules confirmed, and a driver on it."""
-    with driving(bed.lab, NODE) as driver:
-        driver.commit(FORMER)
-        yield driver
-
-
 def is_refused(bed: Bed, driver: Driver, word: str) -> None:
     """The trial fails, says why, and nothing was applied: not a line of the dump, in both families."""
     before = node_state(bed.lab, NODE)

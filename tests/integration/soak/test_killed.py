@@ -17,10 +17,9 @@ import pytest
 
 from tests.integration.node_state import node_state
 from tests.lab import cgroup
-from tests.lab.lab import Lab
 
 from . import names
-from .beds import BACKENDS, FORMER, NEW, NEW_SEEN, NODE, OLD_SEEN, Bed, expire, poll, prepare, roll_back, seen
+from .beds import BACKENDS, FORMER, NEW, NEW_SEEN, NODE, OLD_SEEN, Bed, expire, poll, roll_back, seen
 from .drive import Answer, Driver, driving
 from .figures import tell
 from .profile import PROFILE
@@ -30,12 +29,6 @@ LONG, SHORT = 60, 5
 # From less than Python needs to run the module to more than all of it needs.
 HUNGRY, FED = 2048, 16384
 OLD, NEW_ONE = "OLD", "NEW"
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-def bed(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Bed]:
-    yield prepare(lab, NODE, request.param)
-    lab.reset(NODE)
 
 
 @pytest.fixture(scope="module")
