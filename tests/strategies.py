@@ -10,12 +10,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ansible_collections.iks.hardening.plugins.module_utils.rates import PER, UNITS, most_at_once
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import (
-    ACTIONS,
-    LOG_CHARS,
-    Rule,
-    rule_from_dict,
-)
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import ACTIONS, LOG_CHARS, Rule
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_reading import rule_from_dict
 
 _TEXT = st.text(alphabet="abc XYZ-_.,:;#'()%$&*+/<>=?@[]^{}|~0189äß", min_size=1, max_size=60).filter(str.strip)
 _PORTS = st.lists(

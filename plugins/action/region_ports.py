@@ -12,8 +12,8 @@ from ansible.plugins.action import ActionBase
 
 from ..module_utils.errors import HardeningError, unchanged
 from ..module_utils.region_arguments import ARGUMENTS
-from ..module_utils.traffic import rule_from_dict
 from ..module_utils.traffic_lines import rule_to_line
+from ..module_utils.traffic_reading import rule_from_dict
 from ..plugin_utils.confirmed import load_ruleset
 from ..plugin_utils.names import check_overlay_path
 

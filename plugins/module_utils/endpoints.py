@@ -18,18 +18,8 @@ from itertools import chain
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from .errors import HardeningError, TrafficError, choices
-from .traffic import (
-    ANY,
-    FAMILY_OF_PROTOCOL,
-    IPV4,
-    IPV6,
-    PortRange,
-    Rule,
-    as_list,
-    parse_network,
-    parse_ports,
-    parse_protocol,
-)
+from .traffic import ANY, FAMILY_OF_PROTOCOL, IPV4, IPV6, PortRange, Rule
+from .traffic_reading import as_list, parse_network, parse_ports, parse_protocol
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 

@@ -19,7 +19,8 @@ from .errors import TrafficError, choices
 from .iptables_text import RATE_UNITS
 from .peer_sets import SET_FAMILIES, set_members, set_name
 from .rates import Rate, parse_rate
-from .traffic import IPV4, IPV6, Network, as_list, merge_networks, parse_network
+from .traffic import IPV4, IPV6, Network
+from .traffic_reading import as_list, merge_networks, parse_network
 
 HELD = {IPV4: "iks-held4", IPV6: "iks-held6"}
 _OPTIONS = ("hold", "rate", "burst", "never")

@@ -10,7 +10,8 @@ from typing import Any, Mapping, Optional, Sequence
 
 from .endpoints import Wanted
 from .errors import HardeningError
-from .traffic import check_interface, parse_network
+from .traffic import check_interface
+from .traffic_reading import parse_network
 
 # option -> least, most, unit
 _LIMITS = {

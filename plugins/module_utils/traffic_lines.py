@@ -14,7 +14,8 @@ import re
 from typing import Any, Iterable, List
 
 from .errors import TrafficError, choices
-from .traffic import ANY, FAMILIES, Rule, as_list, rule_from_dict
+from .traffic import ANY, FAMILIES, Rule
+from .traffic_reading import as_list, rule_from_dict
 
 # word in the line -> (field, is it a comma-separated list)
 _WORDS = {

@@ -199,8 +199,9 @@ from ansible_collections.iks.hardening.plugins.module_utils.ruleset import (
     check_ruleset_name,
     default_rules,
 )
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES, parse_network
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_reading import parse_network
 
 ARGUMENTS = {
     "name": {"type": "str", "default": "node"},

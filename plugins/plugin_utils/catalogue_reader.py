@@ -12,7 +12,7 @@ from typing import Any, Callable, Mapping
 import yaml
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import parse_ports
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_reading import parse_ports
 
 from . import addresses
 from .catalogue_model import (

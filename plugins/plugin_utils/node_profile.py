@@ -18,8 +18,9 @@ from ..module_utils.errors import choices
 from ..module_utils.firewall_guard import check_interfaces_among, locked_out
 from ..module_utils.intrusion import read_guard
 from ..module_utils.ruleset import Ruleset, check_established, default_rules
-from ..module_utils.traffic import ANY, rule_from_dict
+from ..module_utils.traffic import ANY
 from ..module_utils.traffic_lines import read_rules, rule_to_line
+from ..module_utils.traffic_reading import rule_from_dict
 from .node_settings import ProfileError, Settings, Shape
 
 # New connections of one source at once before its rate counts: a page of dashboards opens dozens.

@@ -11,7 +11,7 @@ from typing import Any, Mapping, Sequence
 
 from ..module_utils.confirmation import check_confirmation
 from ..module_utils.errors import HardeningError, NodeError, choices
-from ..module_utils.traffic import as_list, parse_network, parse_ports
+from ..module_utils.traffic_reading import as_list, parse_network, parse_ports
 
 # The first node port and the last, Kubernetes' default --service-node-port-range.
 NODE_PORTS = "30000-32767"

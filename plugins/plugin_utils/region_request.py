@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Callable, Mapping
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import check_interface, parse_ports
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import check_interface
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_reading import parse_ports
 
 from . import addresses
 from .catalogue_model import SERVICES

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Iterable
 
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import rule_from_dict, rule_to_dict
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import check_names
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_reading import rule_from_dict, rule_to_dict
 
 from . import addresses
 from .catalogue import load_catalogue

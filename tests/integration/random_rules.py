@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from ansible_collections.iks.hardening.plugins.module_utils.iptables_text import rule_specs
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import PROTOCOLS, WITH_PORTS, Rule, rule_from_dict
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import PROTOCOLS, WITH_PORTS, Rule
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_reading import rule_from_dict
 from ansible_collections.iks.hardening.plugins.module_utils.verdict import Packet
 
 from .arena import ADDRESSES, NEIGHBOURS

@@ -29,8 +29,9 @@ from ansible_collections.iks.hardening.plugins.module_utils.endpoints import (
 )
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError
 from ansible_collections.iks.hardening.plugins.module_utils.probe_manner import Manner, manner_of, time_needed
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import PortRange, Rule, merge_ranges
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import PortRange, Rule
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_reading import merge_ranges
 from ansible_collections.iks.hardening.plugins.module_utils.verdict import Packet, decide
 from tests.strategies import rules
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ansible_collections.iks.hardening.plugins.module_utils import traffic
+from ansible_collections.iks.hardening.plugins.module_utils import traffic_reading
 from ansible_collections.iks.hardening.plugins.module_utils.errors import TrafficError
 from ansible_collections.iks.hardening.plugins.module_utils.firewall_result import brief_arguments
 from ansible_collections.iks.hardening.plugins.module_utils.peer_sets import (
@@ -20,7 +20,8 @@ from ansible_collections.iks.hardening.plugins.module_utils.peer_sets import (
     set_text,
 )
 from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import parse_network, rule_from_dict
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import Rule
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_reading import parse_network, rule_from_dict
 
 _OCTET = st.one_of(
     st.integers(0, 300).map(str), st.sampled_from(["00", "01", "08", "", " 1", "1 ", "+1", "0x1", "1_0", "١"])
@@ -68,7 +69,7 @@ def test_one_network_is_read_as_parse_network_reads_it(text):
 @given(st.lists(st.one_of(IPV4, IPV6).map(str), min_size=1, max_size=40), st.booleans())
 def test_a_list_is_sorted_and_has_nothing_twice(texts, twice):
     texts = texts * 2 if twice else texts
-    assert traffic._networks("rule x: sources", texts) == plainly(texts)
+    assert traffic_reading._networks("rule x: sources", texts) == plainly(texts)
 
 
 @pytest.mark.parametrize("value", [10, 1.5, True, b"10.0.0.0", ipaddress.IPv4Address("10.0.0.1"), ["10.0.0.0"]])
@@ -104,7 +105,7 @@ def test_short_arguments_are_told_as_they_are_and_long_ones_by_their_size():
     assert brief_arguments({"rules": [{"name": "x" * 50}] * 100})["module_args"] == {"rules": "100 items"}
 
 
-def rule(name: str, action: str, sources: list[str]) -> traffic.Rule:
+def rule(name: str, action: str, sources: list[str]) -> Rule:
     return rule_from_dict({"name": name, "direction": "in", "action": action, "reason": "x", "sources": sources})
 
 

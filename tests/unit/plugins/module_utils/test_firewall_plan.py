@@ -24,8 +24,8 @@ from ansible_collections.iks.hardening.plugins.module_utils.iptables_text import
     tokens,
 )
 from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Ruleset, default_rules
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import rule_from_dict
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_reading import rule_from_dict
 
 OPEN = "accept out tcp to 192.0.2.1 port 443 name web # a reason"
 

@@ -12,8 +12,9 @@ from ansible_collections.iks.hardening.plugins.module_utils.iptables_text import
     rule_specs,
     target_of,
 )
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES, Rule, rule_from_dict, rule_to_dict
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import FAMILIES, Rule
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import rule_from_line, rule_to_line
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_reading import rule_from_dict, rule_to_dict
 from tests.strategies import rules
 
 

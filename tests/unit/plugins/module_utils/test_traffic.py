@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import TrafficError
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import PortRange, rule_from_dict, rule_to_dict
+from ansible_collections.iks.hardening.plugins.module_utils.traffic import PortRange
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import (
     read_rules,
     rule_from_line,
     rule_to_line,
 )
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_reading import rule_from_dict, rule_to_dict
 
 GOOD: dict[str, Any] = {"name": "r", "direction": "in", "action": "accept", "protocol": "tcp", "reason": "because"}
 

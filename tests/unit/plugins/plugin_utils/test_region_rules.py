@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError
-from ansible_collections.iks.hardening.plugins.module_utils.traffic import rule_from_dict
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import rule_to_line
+from ansible_collections.iks.hardening.plugins.module_utils.traffic_reading import rule_from_dict
 from ansible_collections.iks.hardening.plugins.plugin_utils.catalogue import load_catalogue
 from ansible_collections.iks.hardening.plugins.plugin_utils.region_request import RegionRequest
 from ansible_collections.iks.hardening.plugins.plugin_utils.region_rules import defects_in_use, region_rules, rules_for
