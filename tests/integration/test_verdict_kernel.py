@@ -27,7 +27,8 @@ from ansible_collections.iks.hardening.plugins.module_utils.ruleset import Rules
 from ansible_collections.iks.hardening.plugins.module_utils.verdict import decide
 from tests.lab import Lab
 
-from .random_rules import EMPTY, LOCAL, SETS, Case, Packets, model_save, random_rules, random_save
+from .random_model import model_save, random_rules
+from .random_rules import EMPTY, LOCAL, SETS, Case, Packets, random_save
 
 NODE = "master"
 TOOLS = {4: "iptables", 6: "ip6tables"}
