@@ -13,7 +13,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.iptables_text import
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import WITH_PORTS, Rule
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_reading import rule_from_dict
 
-from .random_rules import REDIRECTED, Case
+from .random_rules import EMPTY, REDIRECTED, Case
 
 
 def random_rules(rng: random.Random, direction: str, cases: list[Case], count: int) -> list[Rule]:
