@@ -243,8 +243,10 @@ def _start_timer(
     prepare_folder(UNDO_FOLDER)
     deadline = time.clock_gettime(time.CLOCK_BOOTTIME) + seconds
     script = [
-        "# Written by iks.hardening: the former rules, for the case that the new ones are not confirmed.",
+        "#!/bin/sh",
+        # Read back by _deadline.
         f"# Until {deadline:.0f}",
+        "# Written by iks.hardening: the former rules, for the case that the new ones are not confirmed.",
         f"cd {UNDO_FOLDER} || exit 1",
         f"exec 9>{LOCK_FILE} && flock 9",
     ]
@@ -263,7 +265,7 @@ def _start_timer(
             script.append(f"if [ -e {path} ]; then {shlex.join(restore)} <{path}; fi")
     if means.ipset is not None:
         script += [f"{means.ipset} destroy {name}" for name in gate_sets()]
-    _write_here(UNDO_SCRIPT, "\n".join(["#!/bin/sh", *script[1:2], script[0], *script[2:], ""]))
+    _write_here(UNDO_SCRIPT, "\n".join([*script, ""]))
     options = ["--quiet", "--collect", f"--unit={UNIT}", f"--on-active={seconds}", "--timer-property=AccuracySec=100ms"]
     command = [systemd_run, *options, "/bin/sh", UNDO_SCRIPT]
     if run(command, "")[0] != 0:
