@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from .calico_kinds import API_VERSIONS, KINDS, SPELLINGS, V1_METADATA, Kind
 from .calico_values import (

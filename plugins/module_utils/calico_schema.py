@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
+from collections.abc import Mapping
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from .calico_values import ValueRefused, canonical_order, one_of, text_of
 

@@ -19,7 +19,7 @@ from typing import Any, Iterable, List, Optional, Tuple, Union
 
 from .calico_selector import SelectorError, parse
 from .errors import TrafficError, choices
-from .traffic_reading import parse_network
+from .traffic_reading import ipv4_place, parse_network
 
 ACTIONS = {"v1": ("allow", "deny", "log", "pass"), "v3": ("Allow", "Deny", "Log", "Pass")}
 PROTOCOLS = {
@@ -162,6 +162,8 @@ def _qualified(key: str, what: str) -> None:
 @lru_cache(maxsize=65536)
 def read_network(value: str) -> Tuple[str, int]:
     """An address or CIDR: the network without host bits as text, and its IP version."""
+    if ipv4_place(value) is not None:
+        return (value if "/" in value else f"{value}/32"), 4
     try:
         address, slash, _length = value.partition("/")
         net = ipaddress.ip_network(value, strict=False) if slash else parse_network("", address)
@@ -177,6 +179,8 @@ def read_network(value: str) -> Tuple[str, int]:
 
 def read_strict_network(value: str) -> str:
     """A CIDR of a rule in API v3: with its length, and no host bits."""
+    if "/" in value and ipv4_place(value) is not None:
+        return value
     net, _version = read_network(value)
     address, slash, _length = value.partition("/")
     if not slash:
