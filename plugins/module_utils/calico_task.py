@@ -102,7 +102,7 @@ def _one(document: Mapping[str, Any], api: str, state: str, origin: str) -> Reso
     version = document.get("apiVersion") if isinstance(document, Mapping) else None
     own = APIS.get(str(version), api)
     resource = _named(document, own, origin) if state == "absent" else read_resource(document, own, origin)
-    return resource if own == api else _converted(resource, api)
+    return _converted(resource, api)
 
 
 def _named(document: Mapping[str, Any], api: str, origin: str) -> Resource:
@@ -117,11 +117,11 @@ def _named(document: Mapping[str, Any], api: str, origin: str) -> Resource:
 
 
 def _converted(resource: Resource, api: str) -> Resource:
+    if resource.api == api:
+        return resource
     # Late: most tasks are of one API, and a target compiles what is imported.
     from .calico_convert import to_v1, to_v3
 
-    if resource.api == api:
-        return resource
     return to_v1(resource) if api == "v1" else to_v3(resource)
 
 
