@@ -79,16 +79,18 @@ class Etcd:
         except urllib.error.HTTPError as error:
             return error.code, error.read()
 
-    def keys_v2(self) -> Dict[str, str]:
-        """Every key of the v2 API with its value."""
+    def keys_v2(self) -> Dict[str, Optional[str]]:
+        """Every key of the v2 API with its value; an empty directory as `name/` with None."""
         status, body = self.request("GET", "/v2/keys/?recursive=true&quorum=true")
         if status != 200:
             raise EtcdError(f"etcd at {self.url}: listing keys gave {status}")
-        out: Dict[str, str] = {}
+        out: Dict[str, Optional[str]] = {}
 
         def walk(node: dict) -> None:
             for child in node.get("nodes") or []:
                 if child.get("dir"):
+                    if not child.get("nodes"):
+                        out[child["key"] + "/"] = None
                     walk(child)
                 else:
                     out[child["key"]] = child.get("value", "")
@@ -96,14 +98,15 @@ class Etcd:
         walk(json.loads(body)["node"])
         return out
 
-    def put_v2(self, key: str, value: str) -> None:
-        form = urllib.parse.urlencode({"value": value}).encode()
-        path = "/v2/keys" + urllib.parse.quote(key)
+    def put_v2(self, key: str, value: Optional[str]) -> None:
+        """None makes a directory."""
+        form = urllib.parse.urlencode({"dir": "true"} if value is None else {"value": value}).encode()
+        path = "/v2/keys" + urllib.parse.quote(key.rstrip("/"))
         status, body = self.request("PUT", path, form, "application/x-www-form-urlencoded")
         if status not in (200, 201):
             raise EtcdError(f"etcd at {self.url}: writing {key} gave {status} {body!r}")
 
-    def replace_v2(self, keys: Dict[str, str]) -> None:
+    def replace_v2(self, keys: Dict[str, Optional[str]]) -> None:
         """Make the v2 API hold exactly these keys."""
         status, body = self.request("GET", "/v2/keys/")
         for node in json.loads(body)["node"].get("nodes") or []:

@@ -174,11 +174,16 @@ class Port:
             raise DecodeError(f"invalid port format ({text})")
         return value
 
+    def _number(self, value) -> int:
+        if 0 <= value <= 65535 and value == int(value):
+            return int(value)
+        raise DecodeError(f"json: cannot unmarshal number {number(value)} into Go value of type uint16")
+
     def decode(self, value, where: str):
         if isinstance(value, bool) or isinstance(value, (list, dict)):
             raise _misfit(value, "numorstring.Port", where)
         if isinstance(value, (int, float)):
-            return Int(0, 65535, "uint16").decode(value, where)
+            return self._number(value)
         found = _RANGE.match(value)
         if found:
             low, high = self._single(found.group(1)), self._single(found.group(2))

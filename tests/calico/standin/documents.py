@@ -54,7 +54,7 @@ def scalar(text: str):
 
 def _value(node, yaml):
     if isinstance(node, yaml.ScalarNode):
-        return scalar(node.value) if node.style is None else node.value
+        return node.value if node.style else scalar(node.value)
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, yaml) for item in node.value]
     out = {}

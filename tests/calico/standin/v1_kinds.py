@@ -282,7 +282,9 @@ def delete(store: Store, resource: dict) -> None:
     try:
         if resource["kind"] == "node":
             store.delete(f"{HOST}/{resource['metadata']['name']}", recursive=True)
-            store.delete(f"{BGP}/{resource['metadata']['name']}", recursive=True)
+            # The directory of the keys stays behind (transcript 059).
+            for key in store.below(f"{BGP}/{resource['metadata']['name']}"):
+                store.delete(key)
         elif resource["kind"] == "profile":
             store.delete(first.rpartition("/")[0], recursive=True)
         else:
