@@ -10,6 +10,8 @@ which the page only describes (made like allow-bigfix-port, its successor), and 
 
 from __future__ import annotations
 
+from typing import Sequence
+
 from . import addresses
 from .calico_forms import (
     EVERY_NODE,
@@ -111,3 +113,8 @@ def nodes(settings: CalicoSettings) -> list[str]:
             "from each other; let the run look at the nodes first, or list their addresses"
         )
     return addresses.merge(settings.cluster_nodes)
+
+
+def private_side(networks: Sequence[str]) -> list[str]:
+    """Those of some addresses that are reached by private interfaces; all where none is a private one."""
+    return addresses.merge([net for net in networks if addresses.is_private(net)] or networks)

@@ -66,12 +66,7 @@ def node_name(host: str, variables: Mapping[str, Any]) -> str:
 
 def single_interface(hostvars: Mapping[str, Any], hosts: Iterable[str]) -> bool:
     """Whether a node has one network card only, so that the cluster's own traffic goes through its public endpoint."""
-    found = []
-    for host in hosts:
-        info = hostvars[host].get("iks_node")
-        if info:
-            found.append(Shape.of(info, _chosen(hostvars[host])).single)
-    return any(found)
+    return any(_shape(host, hostvars[host]).single for host in hosts if hostvars[host].get("iks_node"))
 
 
 def pod_addresses(hostvars: Mapping[str, Any], hosts: Iterable[str]) -> list[tuple[str, str]]:
@@ -123,11 +118,15 @@ def _check_edges(settings: CalicoSettings, workers: Sequence[str]) -> None:
             raise EndpointError(choices("iks_calico_edge_nodes", name, workers))
 
 
-def _chosen(variables: Mapping[str, Any]) -> Settings:
-    return Settings(
+def _shape(host: str, variables: Mapping[str, Any]) -> Shape:
+    chosen = Settings(
         public_interface=variables.get("iks_public_interface") or None,
         private_interface=variables.get("iks_private_interface") or None,
     )
+    try:
+        return Shape.of(variables["iks_node"], chosen)
+    except HardeningError as error:
+        raise EndpointError(f"{host}: {error}") from None
 
 
 Interface = tuple[str, list[str]]
@@ -138,10 +137,7 @@ def _interfaces(host: str, variables: Mapping[str, Any], private: bool) -> tuple
     info = variables.get("iks_node")
     if not info:
         return _told(host, variables, private)
-    try:
-        shape = Shape.of(info, _chosen(variables))
-    except HardeningError as error:
-        raise EndpointError(f"{host}: {error}") from None
+    shape = _shape(host, variables)
     links = info["interfaces"]
     public = (shape.public, _addresses(links[shape.public]))
     if not private or shape.single:

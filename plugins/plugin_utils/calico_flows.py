@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, Iterable, Sequence
 
 from .addresses import inside, is_private, merge
-from .calico_defaults import KUBELET, SSH
+from .calico_defaults import KUBELET, SSH, private_side
 from .calico_forms import NODES_PUBLIC, WORKERS_PRIVATE, WORKERS_PUBLIC
 from .calico_isolation import NTP, TYPHA
 from .calico_region import request, service_traffic
@@ -52,10 +52,11 @@ def _cluster_endpoints(settings: CalicoSettings) -> str | None:
 
 
 def _between_nodes(settings: CalicoSettings, cluster: str) -> list[Flow]:
-    peers = merge(settings.cluster_nodes)
+    side = merge if settings.single_interface else private_side
+    peers = side(settings.cluster_nodes)
     made = []
     if settings.cluster_masters:
-        masters = merge(settings.cluster_masters)
+        masters = side(settings.cluster_masters)
         workers = WORKERS_PUBLIC if settings.single_interface else cluster
         made.append(
             _flow("apiserver", "out", "tcp", masters, settings.apiserver_ports, "workers to the API server", workers)

@@ -11,7 +11,7 @@ from the management networks, the region's services), a policy of ours adds it, 
 from __future__ import annotations
 
 from . import addresses
-from .calico_defaults import KUBELET, nodes
+from .calico_defaults import KUBELET, nodes, private_side
 from .calico_forms import (
     PODS,
     TCP_UDP,
@@ -81,6 +81,8 @@ def public_isolation(settings: CalicoSettings, catalogue: Catalogue) -> list[Doc
     time = rules("Allow", ("UDP",), (NTP,), destinations=settings.time_servers or None)
     masters = _public_master(settings, catalogue)
     made = [
+        # The page's step 2: the workers of all locations of a region reach each other.
+        policy("allow-all-workers-public", WORKERS_PUBLIC, 1500, egress=rules("Allow", destinations=nodes(settings))),
         policy("allow-egress-pods-public", PODS, 1500, egress=[*_pods(settings), *masters]),
         policy(
             "allow-ibm-ports-public",
@@ -109,10 +111,10 @@ def public_isolation(settings: CalicoSettings, catalogue: Catalogue) -> list[Doc
 def _workers(settings: CalicoSettings) -> tuple[list[Document], list[Document]]:
     """Workers to each other: by their endpoints, and by the addresses of all nodes, which need no endpoint to count."""
     others = {"selector": WORKERS_PRIVATE}
-    near = [{"action": "Allow", "source": others}, *rules("Allow", sources=nodes(settings))]
+    near = [{"action": "Allow", "source": others}, *rules("Allow", sources=private_side(nodes(settings)))]
     far = [
         {"action": "Allow", "destination": others},
-        *rules("Allow", destinations=nodes(settings)),
+        *rules("Allow", destinations=private_side(nodes(settings))),
         *rules("Allow", destinations=settings.pod_networks),
     ]
     return near, far

@@ -68,7 +68,8 @@ def managing_networks(settings: CalicoSettings, catalogue: Catalogue) -> list[st
     fixed = catalogue.private.locations if catalogue.private is not None else ()
     places = dict.fromkeys(
         (
-            *MANAGING_LOCATIONS,
+            # Later lists print dal01's network for all locations instead.
+            *(place for place in MANAGING_LOCATIONS if catalogue.has_location(place)),
             *fixed,
             *(place for region in regions for place in (*region.locations, *region.private_locations)),
             *settings.locations,

@@ -228,6 +228,8 @@ def _protocol(subject: str, value: object) -> str:
 
 
 def _load_balancer(subject: str, item: object) -> LoadBalancer:
+    if isinstance(item, LoadBalancer):
+        return item
     data = keys(subject, item, ("address", "port"), ("protocol",))
     try:
         address = addresses.network(addresses.host(data["address"]))
@@ -239,6 +241,8 @@ def _load_balancer(subject: str, item: object) -> LoadBalancer:
 
 
 def _allow_list(subject: str, item: object) -> AllowList:
+    if isinstance(item, AllowList):
+        return item
     data = keys(subject, item, ("name", "sources", "ports"), ("protocols", "addresses"))
     sources = networks(f"{subject}: sources", data["sources"])
     ports = tuple(port(f"{subject}: ports", one) for one in as_list(data["ports"]))
