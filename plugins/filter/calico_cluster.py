@@ -37,7 +37,7 @@ def _host_endpoints(
     hostvars: Mapping[str, Any],
     workers: Iterable[str],
     masters: Iterable[str] = (),
-    pools: Iterable[Mapping[str, Any]] = (),
+    pools: Iterable[str | Mapping[str, Any]] = (),
 ) -> Documents:
     def make() -> Documents:
         cluster = Cluster(settings, hostvars, workers, masters)

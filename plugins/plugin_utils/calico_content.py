@@ -13,7 +13,7 @@ from typing import Any, Iterable, Mapping, Sequence
 from . import cluster_addresses
 from .calico_defaults import default_policies, own_policies
 from .calico_endpoints import check_pod_networks, host_endpoints, pod_addresses, pools, single_interface
-from .calico_flows import required_flows
+from .calico_required_flows import required_flows
 from .calico_forms import Document
 from .calico_isolation import private_isolation, public_isolation
 from .calico_services import service_policies
@@ -77,9 +77,9 @@ class Cluster:
         self.check_pods()
         return host_endpoints(self.settings, self.hostvars, self.workers, self.masters)
 
-    def check_pods(self, documents: Sequence[Mapping[str, Any]] = ()) -> None:
-        """The pods' networks hold the pods that are seen on the nodes, and the pools of `documents`."""
-        check_pod_networks(self.settings.pod_networks, [*pod_addresses(self.hostvars, self.workers), *pools(documents)])
+    def check_pods(self, found: Sequence[str | Mapping[str, Any]] = ()) -> None:
+        """The pods' networks hold the pods that are seen on the nodes, and the pools that were `found`."""
+        check_pod_networks(self.settings.pod_networks, [*pod_addresses(self.hostvars, self.workers), *pools(found)])
 
     def flows(self) -> list[dict[str, Any]]:
         """What has to pass at the host endpoints whatever is changed. Raises HardeningError."""

@@ -97,10 +97,13 @@ def check_pod_networks(networks: Sequence[str], seen: Iterable[tuple[str, str]])
             )
 
 
-def pools(documents: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Networks of pods that documents tell: IPPool of v3, ipPool of v1, Kubernetes nodes with their podCIDRs."""
+def pools(items: Iterable[str | Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Networks of pods: as text, or in documents (IPPool of v3, ipPool of v1, Kubernetes nodes with their podCIDRs)."""
     found = []
-    for document in documents:
+    for document in items:
+        if isinstance(document, str):
+            found.append((document, "an IP pool of the datastore"))
+            continue
         kind, meta, spec = (document.get(key) or {} for key in ("kind", "metadata", "spec"))
         if kind == "IPPool":
             found.append((str(spec.get("cidr")), f"IPPool {meta.get('name')}"))

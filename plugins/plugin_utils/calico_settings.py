@@ -75,7 +75,7 @@ class LoadBalancer:
 class CalicoSettings:
     """Every field is the role variable `iks_<field>`, or what the inventory says; networks are CIDR texts.
 
-    `calico_policies` None means those of `calico_policy_date`. `ipv6` None means: where a node or pod has IPv6.
+    `calico_policies` None means those of `calico_policy_date`. `calico_ipv6` None means: where a node or pod has IPv6.
     """
 
     provider: str = "ibm"
@@ -96,7 +96,7 @@ class CalicoSettings:
     etcd_ports: Sequence[Any] = (2379,)
     node_ports: Sequence[Any] = ("30000-32767",)
     single_interface: bool = False
-    ipv6: bool | None = None
+    calico_ipv6: bool | None = None
     load_balancers: Sequence[Any] = ()
     calico_policy_date: str = "2017-09-29"
     calico_policies: Sequence[str] | None = None
@@ -116,7 +116,7 @@ class CalicoSettings:
             if str(value) not in known:
                 raise ContentError(choices(f"iks_{name}", str(value), known))
             self._set(name, str(value))
-        for name in (*_FLAGS, "ipv6", "calico_private_endpoints"):
+        for name in (*_FLAGS, "calico_ipv6", "calico_private_endpoints"):
             value = getattr(self, name)
             if not isinstance(value, bool) and not (value is None and name not in _FLAGS):
                 raise ContentError(f"iks_{name}: {value!r} is not true or false")
@@ -174,8 +174,8 @@ class CalicoSettings:
     @property
     def has_ipv6(self) -> bool:
         """Whether nodes or pods have IPv6, whose neighbours are found by ICMPv6."""
-        if self.ipv6 is not None:
-            return self.ipv6
+        if self.calico_ipv6 is not None:
+            return self.calico_ipv6
         return any(addresses.version(net) == 6 for net in (*self.cluster_nodes, *self.pod_networks))
 
 

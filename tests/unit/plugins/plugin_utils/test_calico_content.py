@@ -76,10 +76,10 @@ def test_every_policy_has_types_and_rules_of_one_family():
     [
         pytest.param({"provider": "none"}, {"-allow-sys-mgmt"}, id="no-provider"),
         pytest.param({"calico_private": "open"}, {"allow-all-private-default"}, id="private-open"),
-        pytest.param({"ipv6": True}, {"allow-icmpv6"}, id="ipv6-said"),
+        pytest.param({"calico_ipv6": True}, {"allow-icmpv6"}, id="ipv6-said"),
         pytest.param({"pod_networks": ["172.30.0.0/16", "fd00:1::/64"]}, {"allow-icmpv6"}, id="ipv6-of-pods"),
         pytest.param({"cluster_nodes": ["2001:db8::1"]}, {"allow-icmpv6"}, id="ipv6-of-nodes"),
-        pytest.param({"cluster_nodes": ["2001:db8::1"], "ipv6": False}, set(), id="ipv6-denied"),
+        pytest.param({"cluster_nodes": ["2001:db8::1"], "calico_ipv6": False}, set(), id="ipv6-denied"),
         pytest.param({"management_networks": ["10.1.0.1"]}, {"allow-management"}, id="management"),
         pytest.param({"calico_masters": True}, {"allow-master-ports"}, id="masters"),
         pytest.param(

@@ -159,17 +159,18 @@ POOLS = [
     },
     {"apiVersion": "v1", "kind": "ipPool", "metadata": {"cidr": "10.245.0.0/16"}, "spec": {}},
     {"kind": "Node", "metadata": {"name": "n"}, "spec": {"podCIDR": "10.246.0.0/24"}},
+    "10.248.0.0/16",
     {"kind": "Node", "metadata": {"name": "n"}, "spec": {"podCIDRs": ["10.247.0.0/24", "fd00::/64"]}},
 ]
 
 
 def test_pools_of_every_kind_are_read():
     assert [net for net, _where in pools(POOLS)] == [
-        "10.244.0.0/16", "10.245.0.0/16", "10.246.0.0/24", "10.247.0.0/24", "fd00::/64",
+        "10.244.0.0/16", "10.245.0.0/16", "10.246.0.0/24", "10.248.0.0/16", "10.247.0.0/24", "fd00::/64",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("document", POOLS, ids=["v3", "v1", "node", "node-dual"])
+@pytest.mark.parametrize("document", POOLS, ids=["v3", "v1", "node", "text", "node-dual"])
 def test_pods_outside_stop_the_run(document):
     with pytest.raises(HardeningError) as caught:
         check_pod_networks(["172.30.0.0/16"], pools([document]))
