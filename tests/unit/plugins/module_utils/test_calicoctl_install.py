@@ -117,12 +117,12 @@ def test_a_file_is_not_replaced_by_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/usr/local/../bin/calicoctl", "/../x", "usr/bin/calicoctl", "/usr/bin/x\ny"])
-def test_b60_a_path_that_leads_elsewhere(path: str) -> None:
+def test_B60_a_path_that_leads_elsewhere(path: str) -> None:
     with pytest.raises(InstallError, match="path: "):
         check_place("path", path)
 
 
-def test_b61_a_link_in_a_directory_that_everybody_can_write_to(tmp_path: Path) -> None:
+def test_B61_a_link_in_a_directory_that_everybody_can_write_to(tmp_path: Path) -> None:
     shared, target = tmp_path / "shared", tmp_path / "target"
     shared.mkdir()
     target.mkdir()

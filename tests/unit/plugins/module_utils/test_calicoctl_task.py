@@ -174,36 +174,37 @@ def test_a_release_with_published_digests(bed: Bed, server: Server) -> None:
     assert not bed.path.exists()
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"version": "1.4.0"}, "checksum: none is given, and none is published"),  # B43
-        ({"url": "https://127.0.0.1/x"}, "checksum: none is given for https://127.0.0.1/x"),  # B43
-        ({"url": "http://127.0.0.1/x", "checksum": "0" * 64}, "plain http"),  # B45
-        ({"version": "1.4.0", "checksum": "0" * 64, "mirror": "http://127.0.0.1"}, "plain http"),  # B45
-        ({"version": "3.25.2", "mirror": "http://127.0.0.1"}, "plain http"),  # B45
-        ({"version": "1.4.0", "checksum": "0" * 64, "validate_certs": False}, "set force: true"),  # B46
-        ({"url": "file:///bin/sh", "checksum": "0" * 64}, "given as src"),  # B47
-        ({"version": "1.4.0", "checksum": "0"}, "neither sha256"),
-        ({"version": "1.9.0", "checksum": "0" * 64}, "there is no calicoctl 1.9.0"),
-        ({"version": "1.4.0", "checksum": "0" * 64, "api": "v3"}, "calicoctl 1.4.0 speaks v1, not v3"),
-        ({"src": "/nonexistent/calicoctl"}, "src: /nonexistent/calicoctl: no such file"),
-        ({"src": "/bin/../bin/sh"}, "src: .* has a part .."),  # B60
-        ({"config_path": "/etc/../x"}, "config_path: .* has a part .."),  # B60
-        ({"config": {}}, "its form depends on the version"),
-        ({"version": "auto"}, "kubeconfig: none is given"),
-        ({"discover": True}, "kubeconfig: none is given"),
-        ({"kubeconfig": "/nonexistent/k.yml", "discover": True}, "/nonexistent/k.yml: no such file"),
-    ],
-)
-def test_what_is_refused_while_planning(bed: Bed, given: Dict[str, Any], said: str) -> None:
+REFUSED = {
+    "B43": ({"version": "1.4.0"}, "checksum: none is given, and none is published"),
+    "B43-url": ({"url": "https://127.0.0.1/x"}, "checksum: none is given for https://127.0.0.1/x"),
+    "B45": ({"url": "http://127.0.0.1/x", "checksum": "0" * 64}, "plain http"),
+    "B45-mirror": ({"version": "1.4.0", "checksum": "0" * 64, "mirror": "http://127.0.0.1"}, "plain http"),
+    "B45-sums": ({"version": "3.25.2", "mirror": "http://127.0.0.1"}, "plain http"),
+    "B46": ({"version": "1.4.0", "checksum": "0" * 64, "validate_certs": False}, "set force: true"),
+    "B47": ({"url": "file:///bin/sh", "checksum": "0" * 64}, "given as src"),
+    "B60": ({"src": "/bin/../bin/sh"}, "src: .* has a part .."),
+    "B60-config": ({"config_path": "/etc/../x"}, "config_path: .* has a part .."),
+    "checksum": ({"version": "1.4.0", "checksum": "0"}, "neither sha256"),
+    "version": ({"version": "1.9.0", "checksum": "0" * 64}, "there is no calicoctl 1.9.0"),
+    "api": ({"version": "1.4.0", "checksum": "0" * 64, "api": "v3"}, "calicoctl 1.4.0 speaks v1, not v3"),
+    "src": ({"src": "/nonexistent/calicoctl"}, "src: /nonexistent/calicoctl: no such file"),
+    "config": ({"config": {}}, "its form depends on the version"),
+    "auto": ({"version": "auto"}, "kubeconfig: none is given"),
+    "discover": ({"discover": True}, "kubeconfig: none is given"),
+    "kubeconfig": ({"kubeconfig": "/nonexistent/k.yml", "discover": True}, "/nonexistent/k.yml: no such file"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_while_planning(bed: Bed, case: str) -> None:
+    given, said = REFUSED[case]
     with pytest.raises(HardeningError, match=said) as caught:
         bed.task(**given)
     assert not isinstance(caught.value, PartlyError)
     assert os.listdir(bed.folder / "bin") == []
 
 
-def test_b44_f30_a_changed_or_cut_download_leaves_the_old_program(bed: Bed, server: Server) -> None:
+def test_B44_F30_a_changed_or_cut_download_leaves_the_old_program(bed: Bed, server: Server) -> None:
     old, new = program("1.4.0"), program("1.5.0") + b"#" * 100000
     bed.path.write_bytes(old)
     bed.path.chmod(0o755)
@@ -329,7 +330,7 @@ def test_a_configuration_that_was_downloaded_without_admin(bed: Bed) -> None:
     bed.twice(api="v1", config={"etcd_endpoints": ["http://127.0.0.1:2379"]}, certs_dir="/nonexistent")
 
 
-def test_b62_an_exec_plugin_is_said_before_kubectl_runs(bed: Bed) -> None:
+def test_B62_an_exec_plugin_is_said_before_kubectl_runs(bed: Bed) -> None:
     there = certificates(bed)
     with open(there["kubeconfig"], "a", encoding="ascii") as kubeconfig:
         kubeconfig.write("- user:\n    exec:\n      command: /usr/local/bin/login\n")
