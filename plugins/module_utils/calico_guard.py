@@ -29,6 +29,7 @@ from .calico_policy import (
     PolicyRule,
     Side,
 )
+from .calico_selector import Selector
 from .calico_verdict import Decision, decide_packet, settings_of
 from .traffic import ANY, WITH_PORTS, Network, Rule
 from .verdict import Address, Packet
@@ -46,7 +47,8 @@ class Flow:
     """New connections that must pass. `direction` is the node's, "in" or "out"; `peers` the other ends.
 
     `port` to `last_port` are the destination's, None for a protocol without ports. Protocol "any" is tcp, udp and
-    icmp. `node` and `interface` (a pattern, as `eth*`) say where the flow passes; None is everywhere.
+    icmp. `node`, `interface` (a pattern, as `eth*`) and `selector` (of host endpoints' labels) say where the flow
+    passes; None is everywhere.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Flow:
     last_port: Optional[int] = None
     node: Optional[str] = None
     interface: Optional[str] = None
+    selector: Optional[Selector] = None
 
     def __str__(self) -> str:
         ports = "" if self.port is None else f" port {self.port}"
@@ -206,8 +209,10 @@ def _interfaces(endpoint: HostEndpoint, node: Node, before: Policies, after: Pol
 
 
 def _concerns(flow: Flow, place: _Place) -> bool:
-    return flow.node in (None, place.node.name) and (
-        flow.interface is None or fnmatchcase(place.interface, flow.interface)
+    return (
+        flow.node in (None, place.node.name)
+        and (flow.interface is None or fnmatchcase(place.interface, flow.interface))
+        and (flow.selector is None or flow.selector.matches(place.endpoint.labels))
     )
 
 

@@ -163,10 +163,8 @@ def read_resource(document: Mapping[str, Any], api: str, origin: str) -> Resourc
             metadata = {}
         if not isinstance(metadata, Mapping):
             raise ValueRefused(f"{metadata!r:.60} is not a mapping of fields", "metadata")
-        spec = _spec_of(document, kind, api)
-        if api == "v1":
-            return _read_v1(kind, metadata, spec, origin)
-        return _read_v3(kind, metadata, spec, origin)
+        read = _read_v1 if api == "v1" else _read_v3
+        return read(kind, metadata, document.get("spec"), origin)
     except ValueRefused as error:
         path = _path(error.path)
         raise CalicoError(f"{subject}: {path}{': ' if path else ''}{error}") from None
@@ -227,9 +225,8 @@ def _shown_name(document: Mapping[str, Any]) -> str:
     return str(name)
 
 
-def _spec_of(document: Mapping[str, Any], kind: Kind, api: str) -> Dict[str, Any]:
+def _read_spec(kind: Kind, api: str, spec: Any) -> Dict[str, Any]:
     fields = kind.spec(api)
-    spec = document.get("spec")
     try:
         return fields.read({} if spec is None else spec) if fields is not None else {}
     except ValueRefused as error:
@@ -244,7 +241,7 @@ def _path(path: Any) -> str:
     return text
 
 
-def _read_v1(kind: Kind, metadata: Mapping[str, Any], spec: Dict[str, Any], origin: str) -> Resource:
+def _read_v1(kind: Kind, metadata: Mapping[str, Any], spec: Any, origin: str) -> Resource:
     try:
         read = V1_METADATA[kind.name].read({key: item for key, item in metadata.items() if key not in _BOOKKEEPING})
         needed = {"IPPool": ("cidr",), "BGPPeer": ("scope", "peerIP"), "HostEndpoint": ("name", "node")}
@@ -261,7 +258,7 @@ def _read_v1(kind: Kind, metadata: Mapping[str, Any], spec: Dict[str, Any], orig
         _v1_identity(kind, read),
         read.get("labels", {}),
         read.get("annotations", {}),
-        spec,
+        _read_spec(kind, "v1", spec),
         origin,
         _v1_extra(read),
     )
@@ -307,12 +304,13 @@ def _tiered_name(kind: Kind, name: str) -> Tuple[str, bool]:
     return name, False
 
 
-def _read_v3(kind: Kind, metadata: Mapping[str, Any], spec: Dict[str, Any], origin: str) -> Resource:
+def _read_v3(kind: Kind, metadata: Mapping[str, Any], spec: Any, origin: str) -> Resource:
     try:
         read = _v3_metadata(kind, metadata)
     except ValueRefused as error:
         error.path.insert(0, "metadata")
         raise
+    spec = _read_spec(kind, "v3", spec)
     name, prefixed = _tiered_name(kind, read["name"])
     if kind.name in _TIERED:
         tier = spec.get("tier") or "default"

@@ -199,17 +199,18 @@ class Policies:
         of their own (Felix, endpoint manager, resolveHostEndpoints).
         """
         addresses = set(node.interfaces.get(interface, ()))
-        on_node = [item for item in self.endpoints if item.node == node.name]
         own = [
             item
-            for item in on_node
-            if item.interface == interface or (not item.interface and addresses.intersection(item.addresses))
+            for item in self.endpoints
+            if item.node == node.name
+            and (item.interface == interface or (not item.interface and addresses.intersection(item.addresses)))
         ]
-        return min(
-            own or [item for item in on_node if item.interface == ALL_INTERFACES],
-            key=lambda item: item.name,
-            default=None,
-        )
+        return min(own, key=lambda item: item.name, default=None) or self.endpoint_everywhere(node)
+
+    def endpoint_everywhere(self, node: Node) -> Optional[HostEndpoint]:
+        """The endpoint of a node that is for all interfaces, if there is one."""
+        found = [item for item in self.endpoints if item.node == node.name and item.interface == ALL_INTERFACES]
+        return min(found, key=lambda item: item.name, default=None)
 
 
 def _selects(policy: Policy, labels: Mapping[str, str]) -> bool:

@@ -184,6 +184,16 @@ class _Walk:
         return self._ask(endpoint, direction, UNTRACKED, listed, packet, ends=False)
 
     def _pre_dnat(self, endpoint: HostEndpoint) -> Optional[bool]:
+        """Felix leaves out endpoints without such policies before it looks for the one of an interface.
+
+        So the endpoint for all interfaces governs this stage where the interface's own has nothing to say
+        (endpoint manager, updateHostEndpoints).
+        """
+        everywhere = self.policies.endpoint_everywhere(self.node)
+        if everywhere and not any(
+            policy.hook == PRE_DNAT for tier in self.policies.applied(endpoint) for policy in tier.policies
+        ):
+            endpoint = everywhere
         listed = self._listed(endpoint, INGRESS, lambda policy: policy.hook == PRE_DNAT)
         if not listed or _KNOWN & set(self.packet.states):
             return None

@@ -114,6 +114,15 @@ _KNOWN: Tuple[Tuple[str, str, str], ...] = (
 )
 
 
+# Texts above that tell of a moment, not of what was sent: sent again, it may be done.
+_PASSING = ("the datastore cannot be reached", "somebody else changed the resource", "calicoctl was ended")
+
+
+def may_pass(text: str) -> bool:
+    """Whether an explained failure may be over in a second."""
+    return any(words in text for words in _PASSING)
+
+
 def redact(text: str) -> str:
     """A text without passwords, tokens, keys and certificates."""
     for pattern, instead in _SECRETS:

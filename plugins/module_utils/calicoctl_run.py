@@ -45,6 +45,7 @@ NAMESPACED = (
     "StagedNetworkPolicy",
     "StagedKubernetesNetworkPolicy",
 )
+_CONFIGURATION = re.compile(r"""\bkind["']?\s*:\s*["']?(calicoApiConfig|CalicoAPIConfig)\b""")
 _VERSION = re.compile(r"version:?\s+v?(\d+\.\d+\.\d+[-+.\w]*)", re.IGNORECASE)
 
 
@@ -256,6 +257,36 @@ def client_version(run: Run, path: str, timeout: float = 20.0) -> str:
             raise DatastoreError(explain(path, "", status, said))
     last = said.splitlines()[-1].strip() if said else "no message"
     raise DatastoreError(f"{path}: does not say which calicoctl it is ({last}); install it anew")
+
+
+def tool_of(params: Mapping[str, Any]) -> Tool:
+    """The calicoctl that a module's options name; the configuration file says which API it speaks.
+
+    Raises DatastoreError.
+    """
+    path, api = params["config"], params.get("api")
+    if api is None:
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                text = file.read()
+        except OSError as error:
+            raise DatastoreError(
+                f"option config: {path} cannot be read: {error.strerror}; write it with iks.hardening.calicoctl, or "
+                "name another one"
+            ) from None
+        api = api_of(text)
+        if api is None:
+            raise DatastoreError(
+                f"option config: {path} is no configuration of calicoctl: its kind is neither calicoApiConfig (1.x) "
+                "nor CalicoAPIConfig (3.x)"
+            )
+    return Tool(params["calicoctl"], path, api, float(params["timeout"]))
+
+
+def api_of(configuration: str) -> Optional[str]:
+    """The API that a calicoctl with this configuration speaks, None for a text that is none."""
+    found = _CONFIGURATION.search(configuration)
+    return None if found is None else "v1" if found.group(1) == "calicoApiConfig" else "v3"
 
 
 def check_connection(run: Run, tool: Tool) -> List[str]:

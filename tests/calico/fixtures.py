@@ -1,0 +1,129 @@
+# Part of the stand-ins for calicoctl and its datastores, for tests only.
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures for tests that drive calicoctl: a datastore that runs, a tool, and the configuration that joins them.
+
+`from tests.calico.fixtures import calico_v1, calico_v3` in a conftest.py or a test file, or `-p tests.calico.fixtures`.
+CALICOCTL_BIN and CALICOCTL_V1_BIN name real tools (3.25.2, 1.4.0) to be driven instead of the stand-ins.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, Iterator, Mapping, Optional
+
+import pytest
+
+from .certificates import Authority, Pair
+from .etcd import Etcd, running
+from .install import install
+
+# How long "for ever" is for a stand-in in these tests: 30 s of the real tool's waiting are 1.5 s.
+PATIENCE = 0.05
+
+
+@dataclass(frozen=True)
+class Calico:
+    """`api` is v1 or v3; `tool` the executable; `config` the configuration file, `config_text` what is in it.
+
+    `etcd` is the datastore behind it, and `empty()` makes it hold nothing of Calico's; with TLS, `authority` issued
+    the certificates and `admin` is the pair in the configuration.
+    """
+
+    api: str
+    version: str
+    tool: Path
+    config: Path
+    etcd: Optional[Etcd] = None
+    authority: Optional[Authority] = None
+    admin: Optional[Pair] = None
+    environment: Mapping[str, str] = field(default_factory=lambda: {"PATH": os.environ["PATH"]})
+
+    @property
+    def config_text(self) -> str:
+        return self.config.read_text(encoding="utf-8")
+
+    def run(self, *words: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess:
+        """The tool with these words and the configuration; `check` fails the test for a status other than 0."""
+        command = [str(self.tool), *words, f"--config={self.config}"]
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, env=dict(self.environment), timeout=120, check=False
+        )
+        assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+    def keys(self) -> Dict[str, Optional[str]]:
+        """What etcd holds, by its own API."""
+        assert self.etcd is not None
+        return self.etcd.keys_v2() if self.api == "v1" else dict(self.etcd.keys_v3())
+
+    def empty(self) -> None:
+        assert self.etcd is not None
+        if self.api == "v1":
+            self.etcd.replace_v2({})
+        else:
+            self.etcd.replace_v3({})
+
+
+def tool(version: str, folder: Path, patience: float = PATIENCE) -> Path:
+    """The stand-in of a version in `folder`, or the real tool that the environment names."""
+    real = os.environ.get("CALICOCTL_V1_BIN" if version.startswith("1.") else "CALICOCTL_BIN")
+    return Path(real) if real else install(folder / f"calicoctl-{version}", version, patience)
+
+
+def config_v1(url: str, ca: object = "", cert: object = "", key: object = "") -> str:
+    """A configuration file of calicoctl 1.x, as the page prints it."""
+    lines = ["apiVersion: v1", "kind: calicoApiConfig", "metadata:", "spec:", "  datastoreType: etcdv2"]
+    return _config(lines, url, ca, cert, key)
+
+
+def config_v3(url: str, ca: object = "", cert: object = "", key: object = "") -> str:
+    """A configuration file of calicoctl 3.x for etcd."""
+    lines = ["apiVersion: projectcalico.org/v3", "kind: CalicoAPIConfig", "metadata:", "spec:", "  datastoreType: etcdv3"]
+    return _config(lines, url, ca, cert, key)
+
+
+def _config(lines: list, url: str, ca: object, cert: object, key: object) -> str:
+    lines = [*lines, f"  etcdEndpoints: {url}"]
+    for name, value in (("etcdKeyFile", key), ("etcdCertFile", cert), ("etcdCACertFile", ca)):
+        if value:
+            lines.append(f"  {name}: {value}")
+    return "\n".join(lines) + "\n"
+
+
+def _with_etcd(api: str, version: str, folder: Path) -> Iterator[Calico]:
+    authority = Authority(folder / "certs")
+    admin = authority.issue("admin", organisation="ibm-admins")
+    render = config_v1 if api == "v1" else config_v3
+    with running(folder / "etcd", authority=authority) as etcd:
+        config = folder / "calicoctl.cfg"
+        config.write_text(render(etcd.url, authority.ca, admin.cert, admin.key), encoding="utf-8")
+        yield Calico(api, version, tool(version, folder), config, etcd, authority, admin)
+
+
+@pytest.fixture(scope="session")
+def calico_v1_datastore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calico]:
+    """One etcd for the whole run; tests ask for `calico_v1`, which empties it."""
+    yield from _with_etcd("v1", "1.4.0", tmp_path_factory.mktemp("calico-v1"))
+
+
+@pytest.fixture(scope="session")
+def calico_v3_datastore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calico]:
+    yield from _with_etcd("v3", "3.25.2", tmp_path_factory.mktemp("calico-v3"))
+
+
+@pytest.fixture()
+def calico_v1(calico_v1_datastore: Calico) -> Calico:
+    """calicoctl 1.4.0 with an empty etcd v2 behind TLS with client certificates."""
+    calico_v1_datastore.empty()
+    return calico_v1_datastore
+
+
+@pytest.fixture()
+def calico_v3(calico_v3_datastore: Calico) -> Calico:
+    """calicoctl 3.25.2 with an empty etcd v3 behind TLS with client certificates."""
+    calico_v3_datastore.empty()
+    return calico_v3_datastore
