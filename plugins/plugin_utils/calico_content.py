@@ -13,9 +13,9 @@ from typing import Any, Iterable, Mapping, Sequence
 from . import cluster_addresses
 from .calico_defaults import default_policies, own_policies
 from .calico_endpoints import check_pod_networks, host_endpoints, pod_addresses, pools, single_interface
-from .calico_required_flows import required_flows
 from .calico_forms import Document
 from .calico_isolation import private_isolation, public_isolation
+from .calico_required_flows import required_flows
 from .calico_services import service_policies
 from .calico_settings import CalicoSettings, check_private_covered
 from .catalogue import load_catalogue
