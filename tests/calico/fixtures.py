@@ -82,7 +82,13 @@ def config_v1(url: str, ca: object = "", cert: object = "", key: object = "") ->
 
 def config_v3(url: str, ca: object = "", cert: object = "", key: object = "") -> str:
     """A configuration file of calicoctl 3.x for etcd."""
-    lines = ["apiVersion: projectcalico.org/v3", "kind: CalicoAPIConfig", "metadata:", "spec:", "  datastoreType: etcdv3"]
+    lines = [
+        "apiVersion: projectcalico.org/v3",
+        "kind: CalicoAPIConfig",
+        "metadata:",
+        "spec:",
+        "  datastoreType: etcdv3",
+    ]
     return _config(lines, url, ca, cert, key)
 
 

@@ -196,7 +196,9 @@ class Port:
             return self._single(value)
         if self.named and _NAMED.match(value):
             return value
-        raise DecodeError(f"invalid port format ({value})" if not self.named else f'invalid name for named port ("{value}")')
+        raise DecodeError(
+            f"invalid port format ({value})" if not self.named else f'invalid name for named port ("{value}")'
+        )
 
 
 class Protocol:
