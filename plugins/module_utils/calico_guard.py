@@ -178,7 +178,7 @@ def _concerns(flow: Flow, place: _Place) -> bool:
     return (
         flow.node in (None, place.node.name)
         and (flow.interface is None or fnmatchcase(place.interface, flow.interface))
-        and (flow.selector is None or flow.selector.matches(place.endpoint.labels))
+        and (flow.selector is None or flow.selector.matches(dict(place.endpoint.labels)))
     )
 
 

@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.parents[1].name for path in ROOT.glob("roles/*/defaults/main.yml"))
-_ROW = re.compile(r"^\| `(iks_[a-z_]+)` \|", re.MULTILINE)
+_ROW = re.compile(r"^\| `(iks_[a-z0-9_]+)` \|", re.MULTILINE)
 
 
 @pytest.mark.parametrize("role", ROLES)

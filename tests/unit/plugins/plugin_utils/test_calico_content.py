@@ -15,7 +15,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.errors import Harden
 from ansible_collections.iks.hardening.plugins.plugin_utils.calico_content import Cluster
 from ansible_collections.iks.hardening.plugins.plugin_utils.calico_settings import POLICIES_BY_DATE, CalicoSettings
 from ansible_collections.iks.hardening.plugins.plugin_utils.catalogue import versions
-from tests.calico_bed import HOSTVARS, ISOLATED, SINGLE, cluster, decide, named, selects
+from tests.calico_cluster import HOSTVARS, ISOLATED, SINGLE, cluster, decide, named, selects
 
 UNIT = Path(__file__).resolve().parents[2]
 OBSERVED = yaml.safe_load((UNIT / "data/calico_content/observed-policies.yml").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError
 from ansible_collections.iks.hardening.plugins.plugin_utils.calico_endpoints import check_pod_networks, node_name, pools
-from tests.calico_bed import HOSTVARS, SINGLE, WORKER, cluster, named
+from tests.calico_cluster import HOSTVARS, SINGLE, WORKER, cluster, named
 
 OPEN = {"calico_private": "open"}
 
