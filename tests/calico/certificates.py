@@ -54,9 +54,7 @@ class Authority:
             .not_valid_after(now + datetime.timedelta(days=self.days))
         )
 
-    def issue(
-        self, name: str, addresses: Tuple[str, ...] = (), organisation: str = "", file_name: str = ""
-    ) -> Pair:
+    def issue(self, name: str, addresses: Tuple[str, ...] = (), organisation: str = "", file_name: str = "") -> Pair:
         """A pair that may serve and ask; without addresses the certificate has only its common name.
 
         etcd's gateway asks its own server with the server's certificate, so both usages are in every one.

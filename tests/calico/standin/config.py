@@ -138,6 +138,10 @@ def tls_files(settings: Dict[str, object], prefix: str = ""):
             files.context()
         except ssl.SSLError as error:
             mismatch = "mismatch" in str(error).lower()
-            text = "tls: private key does not match public key" if mismatch else f"tls: failed to find any PEM data: {error}"
+            text = (
+                "tls: private key does not match public key"
+                if mismatch
+                else f"tls: failed to find any PEM data: {error}"
+            )
             raise _client(prefix + text) from None
     return files

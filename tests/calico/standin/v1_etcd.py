@@ -44,9 +44,7 @@ class Store:
         tails = []
         for connection in list(self.connections):
             try:
-                status, body = connection.request(
-                    method, f"/v2/keys{quote(key)}{query}", form.encode("utf-8"), headers
-                )
+                status, body = connection.request(method, f"/v2/keys{quote(key)}{query}", form.encode("utf-8"), headers)
             except Unreachable as error:
                 tails.append(str(error))
                 continue
@@ -65,7 +63,9 @@ class Store:
         if status in (401, 403):
             raise StoreError("connection is unauthorized")
         if not isinstance(answer, dict):
-            raise StoreError("client: response is invalid json. The endpoint is probably not valid etcd cluster endpoint.")
+            raise StoreError(
+                "client: response is invalid json. The endpoint is probably not valid etcd cluster endpoint."
+            )
         code = answer.get("errorCode")
         if code == 100:
             raise Missing(key)

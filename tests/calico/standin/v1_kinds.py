@@ -323,7 +323,9 @@ def cells(resource: dict, heading: str) -> str:
         "IPIP": lambda: shown(bool(spec.get("ipip", {}).get("enabled"))),
         "SCOPE": lambda: metadata.get("scope", ""),
         "PEERIP": lambda: metadata.get("peerIP", ""),
-        "ASN": lambda: str(spec.get("asNumber") or bgp.get("asNumber") or ("(64512)" if resource["kind"] == "node" else "")),
+        "ASN": lambda: str(
+            spec.get("asNumber") or bgp.get("asNumber") or ("(64512)" if resource["kind"] == "node" else "")
+        ),
         "IPV4": lambda: bgp.get("ipv4Address", ""),
         "IPV6": lambda: bgp.get("ipv6Address", ""),
         "WORKLOAD": lambda: metadata.get("workload", ""),
