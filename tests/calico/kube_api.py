@@ -69,14 +69,23 @@ class KubeApi:
     def add_node(self, name: str, address: str, labels: Optional[Dict[str, str]] = None) -> Dict[str, Any]:
         """A worker as calico/node leaves it: its address is in an annotation."""
         annotations = {"projectcalico.org/IPv4Address": f"{address}/26"}
-        metadata = {"name": name, "labels": {"kubernetes.io/hostname": name, **(labels or {})}, "annotations": annotations}
+        metadata = {
+            "name": name,
+            "labels": {"kubernetes.io/hostname": name, **(labels or {})},
+            "annotations": annotations,
+        }
         status = {"addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}]}
         return self.put("nodes", {"metadata": metadata, "status": status})
 
     def set_cluster_version(self, version: str) -> None:
         """What calicoctl compares its own version with."""
         row = RESOURCES[CALICO, "clusterinformations"]
-        spec = {"calicoVersion": version, "clusterType": "typha,kdd,k8s,bgp", "datastoreReady": True, "clusterGUID": "0"}
+        spec = {
+            "calicoVersion": version,
+            "clusterType": "typha,kdd,k8s,bgp",
+            "datastoreReady": True,
+            "clusterGUID": "0",
+        }
         with contextlib.suppress(Refused):
             self.objects.delete(row, "", "default")
         self.objects.create(row, "", {"metadata": {"name": "default"}, "spec": spec})
@@ -97,7 +106,7 @@ def _pem(name: str, path: Path, inline: bool) -> Dict[str, str]:
 
 @contextlib.contextmanager
 def running(folder: Path, host: str = "127.0.0.1", names: Tuple[str, ...] = (), port: int = 0) -> Iterator[KubeApi]:
-    """A server with empty namespaces, its certificates below `folder`; `names` are added to the server's certificate."""
+    """A server with empty namespaces, certificates below `folder`; `names` are added to its own certificate."""
     authority = Authority(folder)
     served = authority.issue("apiserver", (host, "localhost", *names))
     api = KubeApi(
@@ -200,7 +209,8 @@ class _Handler(BaseHTTPRequestHandler):
         row, namespace, name, rest = _place(parts)
         if self.command in _WRITES and user in READERS:
             where = f' in the namespace "{namespace}"' if namespace else " at the cluster scope"
-            text = f'User "{user}" cannot {_WRITES[self.command]} resource "{row.plural}" in API group "{row.group}"{where}'
+            what = f'{_WRITES[self.command]} resource "{row.plural}" in API group "{row.group}"'
+            text = f'User "{user}" cannot {what}{where}'
             named = f' "{name}"' if name else ""
             raise Refused(403, "Forbidden", f"{row.qualified}{named} is forbidden: {text}")
         if rest not in ([], ["status"]):
@@ -228,7 +238,9 @@ class _Handler(BaseHTTPRequestHandler):
             elif self.command == "DELETE" and name:
                 out = 200, objects.delete(row, namespace, name)
             else:
-                raise Refused(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+                raise Refused(
+                    405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
+                )
             if dry:
                 objects.held, objects.revision = before
             return out

@@ -181,10 +181,7 @@ class Objects:
                 if kind != "application/apply-patch+yaml":
                     raise
                 return self.create(row, namespace, change)
-            if kind == "application/json-patch+json":
-                made = patched(held, change)
-            else:
-                made = merged(held, change)
+            made = patched(held, change) if kind == "application/json-patch+json" else merged(held, change)
             return self.replace(row, namespace, name, made)
 
     def delete(self, row: Resource, namespace: str, name: str) -> Dict[str, Any]:
