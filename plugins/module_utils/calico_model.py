@@ -156,9 +156,7 @@ def read_resource(document: Mapping[str, Any], api: str, origin: str) -> Resourc
     try:
         kind = _kind_of(document, api)
         subject = f"{origin}: {kind.spelling(api)} {_shown_name(document)}"
-        for key in document:
-            if key not in _DOCUMENT:
-                raise ValueRefused(f"there is no such field here; {one_of(key, _DOCUMENT)}", str(key))
+        document = _respelled(document, _DOCUMENT)
         metadata = document.get("metadata")
         if metadata is None:
             metadata = {}
@@ -216,6 +214,21 @@ def _kind_of(document: Mapping[str, Any], api: str) -> Kind:
     if kind.read_only:
         raise ValueRefused("Calico keeps these itself; they can be read, not written", "kind")
     return kind
+
+
+def _respelled(fields: Mapping[str, Any], known: Tuple[str, ...]) -> Mapping[str, Any]:
+    """calicoctl finds a field whatever its case: public files say `Metadata` and `Spec`."""
+    if all(key in known for key in fields):
+        return fields
+    out: Dict[str, Any] = {}
+    for key, value in fields.items():
+        name = next((name for name in known if name.lower() == str(key).lower()), None)
+        if name is None:
+            raise ValueRefused(f"there is no such field here; {one_of(key, known)}", str(key))
+        if name in out:
+            raise ValueRefused(f"is there twice, in two spellings of {name}", str(key))
+        out[name] = value
+    return out
 
 
 def _shown_name(document: Mapping[str, Any]) -> str:
@@ -338,20 +351,19 @@ def _read_v3(kind: Kind, metadata: Mapping[str, Any], spec: Any, origin: str) ->
 
 
 def _v3_metadata(kind: Kind, metadata: Mapping[str, Any]) -> Dict[str, Any]:
+    if kind.name == "HostEndpoint" and "node" in metadata:
+        raise ValueRefused("in API v3 it belongs under spec", "node")
     out: Dict[str, Any] = {"labels": {}, "annotations": {}}
-    for key, value in metadata.items():
-        if key in _BOOKKEEPING or value is None:
+    own = {key: value for key, value in metadata.items() if key not in _BOOKKEEPING}
+    for key, value in _respelled(own, _METADATA).items():
+        if value is None:
             continue
         if key == "labels":
             out[key] = _pairs(key, value, read_v3_label)
         elif key == "annotations":
             out[key] = _pairs(key, value, read_annotation)
-        elif key in ("name", "namespace"):
-            out[key] = _identifier(key, value)
-        elif key == "node" and kind.name == "HostEndpoint":
-            raise ValueRefused("in API v3 it belongs under spec", key)
         else:
-            raise ValueRefused(f"there is no such field here; {one_of(key, _METADATA)}", str(key))
+            out[key] = _identifier(key, value)
     if "name" not in out:
         raise ValueRefused("is missing", "name")
     _refusing("name", _NAME_READERS.get(kind.name, read_name), out["name"])
