@@ -411,7 +411,7 @@ def find_kind(word: str, api: str) -> Kind:
     wanted = word.lower()
     for kind in SPELLINGS[api].values():
         # In API v1 a policy is a policy; v3's name of it is understood for either API.
-        for name in {kind.name.lower(), kind.spelling(api).lower()}:
+        for name in (kind.name.lower(), kind.spelling(api).lower()):
             if wanted in (name, f"{name}s", f"{name[:-1]}ies" if name.endswith("y") else name, *kind.short):
                 return kind
     raise ValueRefused(one_of(word, SPELLINGS[api]))
