@@ -39,7 +39,6 @@ from .calico_values import (
     read_network,
     read_selector,
     read_v1_interface,
-    read_v1_label,
     read_v1_name,
     read_v3_interface,
     read_v3_label,
@@ -370,36 +369,6 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}
 # In documents calicoctl takes exactly these spellings.
 SPELLINGS: Mapping[str, Mapping[str, Kind]] = {
     api: {kind.spelling(api): kind for kind in _KINDS if kind.known_to(api)} for api in API_VERSIONS
-}
-
-_NAME = Text()
-_V1_LABELS = MapOf(read_v1_label)
-# Which fields the metadata of a v1 kind has.
-V1_METADATA: Mapping[str, Struct] = {
-    "GlobalNetworkPolicy": Struct(
-        {"name": Text(read_v1_name), "annotations": MapOf()},
-        hints={"labels": "policies of API v1 have none; write annotations", "namespace": "API v1 has no namespaces"},
-    ),
-    "HostEndpoint": Struct(
-        {"name": Text(read_v1_name), "node": Text(read_v1_name), "labels": _V1_LABELS},
-        hints={"annotations": "host endpoints of API v1 have none; write labels", "hostname": "it is called node"},
-    ),
-    "Profile": Struct({"name": Text(read_v1_name), "labels": _V1_LABELS, "tags": ListOf(Text(read_v1_name))}),
-    "IPPool": Struct({"cidr": _NETWORK}, hints={"name": "a pool of API v1 is named by its cidr"}),
-    "BGPPeer": Struct(
-        {"scope": Words(("global", "node"), required=True), "node": Text(read_v1_name), "peerIP": _ADDRESS}
-    ),
-    "Node": Struct({"name": Text(read_v1_name)}),
-    "WorkloadEndpoint": Struct(
-        {
-            "name": _NAME,
-            "workload": _NAME,
-            "orchestrator": _NAME,
-            "node": _NAME,
-            "activeInstanceID": _NAME,
-            "labels": _V1_LABELS,
-        }
-    ),
 }
 
 

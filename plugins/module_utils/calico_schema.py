@@ -147,7 +147,7 @@ class Real:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             hint = "; write it without quotes" if isinstance(value, str) and value[:1].isdigit() else ""
             raise ValueRefused(f"{_shown(value)} is not a number{hint}")
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ValueRefused(f"{value} is not a number that JSON can hold")
         return value
 

@@ -208,7 +208,7 @@ SAID = {
         refusal("HostEndpoint", {"node": False, "interfaceName": "e"}),
         "YAML reads yes, no, on and off so",
     ),
-    "name is a boolean": (v3({}, name=True), "quote it"),
+    "name is a boolean": (v3({}, name=True), "write it in quotes"),
     "v1 interface": (refusal("hostEndpoint", {"interfaceName": "bond0.1"}, "v1", node="n"), "use expectedIPs instead"),
     "interface": (refusal("HostEndpoint", {"node": "n", "interfaceName": "cali*"}), "or * alone"),
     "expected network": (refusal("HostEndpoint", {"node": "n", "expectedIPs": ["10.0.0.1/32"]}), "write 10.0.0.1"),
