@@ -53,6 +53,7 @@ _V3_METADATA = {
     "labels": MapOf(read_v3_label),
     "annotations": MapOf(read_annotation),
 }
+_V3_NAMES = tuple(_V3_METADATA)
 DOCUMENT = ("apiVersion", "kind", "metadata", "spec", "status")
 TIERED = frozenset(("GlobalNetworkPolicy", "NetworkPolicy", "StagedGlobalNetworkPolicy", "StagedNetworkPolicy"))
 _NAME_READERS = {
@@ -126,7 +127,7 @@ def read_v3_metadata(kind: Kind, metadata: Mapping[str, Any]) -> Dict[str, Any]:
         raise ValueRefused("in API v3 it belongs under spec", "node")
     out: Dict[str, Any] = {"labels": {}, "annotations": {}}
     own = {key: value for key, value in metadata.items() if key not in BOOKKEEPING}
-    for key, value in respelled(own, tuple(_V3_METADATA)).items():
+    for key, value in respelled(own, _V3_NAMES).items():
         if value is None:
             continue
         try:

@@ -158,7 +158,7 @@ class Real:
 class ListOf:
     """A list; where it is not `ordered`, neither the order nor a repetition in it means anything."""
 
-    def __init__(self, item: Any, ordered: bool = False, most: Optional[int] = None, kept: bool = False) -> None:
+    def __init__(self, item: Any, ordered: bool = False, kept: bool = False) -> None:
         self._item = item
         self._ordered = ordered
         self._kept = kept
