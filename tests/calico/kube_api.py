@@ -24,7 +24,18 @@ from .certificates import Authority, Pair
 from .kube_objects import Objects, Refused, labelled
 from .kube_schema import CALICO, RESOURCES, Resource
 
-VERSION = {"major": "1", "minor": "26", "gitVersion": "v1.26.15+stand-in", "platform": "linux/amd64"}
+# Clients insist on every one of these.
+VERSION = {
+    "major": "1",
+    "minor": "26",
+    "gitVersion": "v1.26.15+stand-in",
+    "gitCommit": "0",
+    "gitTreeState": "clean",
+    "buildDate": "2024-03-14T00:00:00Z",
+    "goVersion": "none",
+    "compiler": "none",
+    "platform": "linux/amd64",
+}
 READERS = frozenset({"reader"})
 _WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
