@@ -18,7 +18,7 @@ import urllib.parse
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from .certificates import Authority, Pair
 from .kube_objects import Objects, Refused, labelled
@@ -42,7 +42,10 @@ _WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delet
 
 @dataclass
 class KubeApi:
-    """A running server. `requests` has every (method, path, user) that was answered, for tests that count them."""
+    """A running server. `requests` has every (method, path, user) that was answered, for tests that count them.
+
+    `faults` are asked before a request is acted on, with its method and path: each may raise Refused, or wait.
+    """
 
     url: str
     authority: Authority
@@ -51,6 +54,7 @@ class KubeApi:
     objects: Objects
     tokens: Dict[str, str] = field(default_factory=dict)
     requests: List[Tuple[str, str, str]] = field(default_factory=list)
+    faults: List[Callable[[str, str], None]] = field(default_factory=list)
 
     def kubeconfig(self, pair: Optional[Pair] = None, token: str = "", inline: bool = False) -> str:
         """JSON (which is YAML) for a client: the admin's by default; `inline` holds the PEM text itself."""
@@ -224,6 +228,8 @@ class _Handler(BaseHTTPRequestHandler):
             text = f'User "{user}" cannot {what}{where}'
             named = f' "{name}"' if name else ""
             raise Refused(403, "Forbidden", f"{row.qualified}{named} is forbidden: {text}")
+        for fault in list(self.server.api.faults):
+            fault(self.command, url.path)
         if rest not in ([], ["status"]):
             raise Refused(404, "NotFound", "the server could not find the requested resource")
         return self._acted(row, namespace, name, query, body)
