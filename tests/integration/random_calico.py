@@ -98,7 +98,7 @@ class Resources:
         found += [self._policy(number) for number in range(rng.randrange(1, 9))]
         found.append({"kind": "Profile", "metadata": {"name": "own"}, "spec": {
             "labelsToApply": {rng.choice(_LABELS): rng.choice(_VALUES)},
-            "ingress": self._rules(3), "egress": self._rules(3)}})  # fmt: skip
+            "ingress": self._rules(3, passes=0), "egress": self._rules(3, passes=0)}})  # fmt: skip
         found.append({"kind": "Tier", "metadata": {"name": "early"},
                       "spec": {"order": 10, "defaultAction": rng.choice(("Pass", "Pass", "Deny"))}})  # fmt: skip
         if rng.random() < 0.6:
@@ -185,12 +185,13 @@ class Resources:
             spec["tier"], name = "early", f"early.{name}"
         return {"kind": "GlobalNetworkPolicy", "metadata": {"name": name}, "spec": spec}
 
-    def _rules(self, most: int) -> list[dict[str, Any]]:
-        return [self._rule() for _ in range(self.rng.randrange(most + 1))]
+    def _rules(self, most: int, passes: int = 2) -> list[dict[str, Any]]:
+        """`passes`: how often Pass. It has no meaning in a profile: to where should it pass a packet on?"""
+        return [self._rule(passes) for _ in range(self.rng.randrange(most + 1))]
 
-    def _rule(self) -> dict[str, Any]:
+    def _rule(self, passes: int) -> dict[str, Any]:
         rng, packet = self.rng, self.rng.choice(self.packets)
-        rule: dict[str, Any] = {"action": rng.choices(("Allow", "Deny", "Pass", "Log"), (6, 3, 2, 1))[0]}
+        rule: dict[str, Any] = {"action": rng.choices(("Allow", "Deny", "Pass", "Log"), (6, 3, passes, 1))[0]}
         name = _NAMES.get(packet.protocol) or _NUMBERS.get(packet.protocol) or int(packet.protocol)
         if rng.random() < 0.6:
             rule["protocol"] = name
