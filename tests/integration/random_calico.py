@@ -49,6 +49,8 @@ class CalicoPackets(Packets):
                 one = self._dnat(direction, version)
             else:
                 case = self._one(direction, version)
+                if case and "invalid" in case.packet.states and self.rng.random() < 0.7:
+                    continue  # connection tracking decides about them; policies are what is asked about
                 one = case and Translated(case, case.packet)
             if one is not None:
                 found.append(one)
@@ -108,7 +110,8 @@ class Resources:
                     spec[key] = [self._failsafe() for _ in range(rng.randrange(4))]
             found.append({"kind": "FelixConfiguration", "metadata": {"name": f"node.{NODE}"}, "spec": spec})
         if rng.random() < 0.3:
-            peer = rng.choice([packet for packet in self.packets if packet.source.version == self._version()])
+            tunnelled = [packet for packet in self.packets if (packet.protocol, packet.port) == ("udp", 4789)]
+            peer = rng.choice(tunnelled or self.packets)
             address = rng.choice((peer.source, peer.destination))
             found.append({"kind": "IPPool", "metadata": {"name": "pods"}, "spec": {"vxlanMode": "Always"}})
             found.append(
@@ -116,9 +119,6 @@ class Resources:
             )
         rng.shuffle(found)
         return found
-
-    def _version(self) -> int:
-        return self.packets[0].source.version
 
     def _labels(self) -> dict[str, str]:
         return {name: self.rng.choice(_VALUES) for name in _LABELS if self.rng.random() < 0.7}
