@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from .calico_addresses import AddressSet, NamedPort, PortSet, merge_spans
-from .calico_felix import SETTINGS, Settings, read_settings
 from .calico_policy import (
     ACTIONS,
     ALLOW,
@@ -40,6 +39,7 @@ from .calico_policy import (
     in_namespace,
 )
 from .calico_selector import Selector, SelectorError, parse
+from .calico_settings import SETTINGS, Settings, read_settings
 from .errors import TrafficError, choices
 from .traffic import Network
 from .traffic_reading import parse_network, parse_protocol

@@ -16,7 +16,6 @@ from fnmatch import fnmatchcase
 from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from .calico_addresses import Spans, changes
-from .calico_felix import Settings
 from .calico_policy import (
     ALL_INTERFACES,
     EGRESS,
@@ -29,6 +28,7 @@ from .calico_policy import (
     PolicyRule,
     Side,
 )
+from .calico_settings import Settings
 from .calico_verdict import Decision, decide_packet, settings_of
 from .traffic import ANY, WITH_PORTS, Network, Rule
 from .verdict import Address, Packet

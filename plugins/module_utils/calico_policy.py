@@ -17,8 +17,8 @@ from .errors import HardeningError
 from .verdict import Address, Packet
 
 if TYPE_CHECKING:
-    from .calico_felix import Settings
     from .calico_selector import Selector
+    from .calico_settings import Settings
 
 INGRESS, EGRESS = "Ingress", "Egress"
 ALLOW, DENY, PASS, LOG = ACTIONS = ("Allow", "Deny", "Pass", "Log")
