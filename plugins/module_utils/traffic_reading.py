@@ -105,7 +105,7 @@ def _networks(subject: str, value: object) -> Optional[Tuple[Network, ...]]:
     ipv4: dict[int, Network] = {}
     others: dict[Tuple[int, int, int], Network] = {}
     for item in as_list(value):
-        place = _ipv4_place(item)
+        place = ipv4_place(item)
         if place is None:
             net = parse_network(subject, item)
             number = int(net.network_address)
@@ -118,7 +118,7 @@ def _networks(subject: str, value: object) -> Optional[Tuple[Network, ...]]:
     return (*(ipv4[place] for place in sorted(ipv4)), *(others[place] for place in sorted(others)))
 
 
-def _ipv4_place(value: object) -> Optional[int]:
+def ipv4_place(value: object) -> Optional[int]:
     """Address and, in the last six bits, prefix length of what parse_network takes as IPv4; None leaves it to that.
 
     A list has a hundred thousand of them, and ipaddress needs several times as long for a text as for its numbers.
