@@ -112,6 +112,12 @@ def _name(document: Mapping[str, Any]) -> str:
     return str(_metadata(document).get("name"))
 
 
+def _name_of_policy(document: Mapping[str, Any]) -> str:
+    """Without the default tier's prefix, with which some versions show it."""
+    name, prefix = _name(document), f"{DEFAULT_TIER}."
+    return name[len(prefix) :] if name.startswith(prefix) else name
+
+
 def _labels(value: object) -> Dict[str, str]:
     return {str(key): str(text) for key, text in value.items()} if isinstance(value, Mapping) else {}
 
@@ -241,7 +247,7 @@ def _policy(document: Mapping[str, Any], context: _Context) -> Policy:
         text = "!all()"
     return Policy(
         kind=kind,
-        name=_name(document),
+        name=_name_of_policy(document),
         selector=_selector(f"{subject}: spec.selector", text),
         hook=UNTRACKED if spec.get("doNotTrack") is True else PRE_DNAT if spec.get("preDNAT") is True else NORMAL,
         on_forward=spec.get("applyOnForward") is True,

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from .calico_addresses import NO_ADDRESSES, AddressSet
 from .calico_policy import PolicyError
-from .errors import TrafficError
-from .traffic import Network
+from .errors import TrafficError, choices
+from .traffic import WITH_PORTS, Network, is_number
 from .traffic_reading import parse_network, parse_protocol
 from .verdict import Address
 
@@ -143,13 +144,16 @@ def _failsafe(subject: str, item: object) -> Failsafe:
         protocol, rest = (protocol, rest) if colon else ("tcp", text)
         network, colon, port = rest.rpartition(":")
         network = network.strip("[]")
-    if isinstance(port, bool) or not str(port).isascii() or not str(port).isdigit() or not 1 <= int(str(port)) <= 65535:
+    if isinstance(port, bool) or not is_number(str(port), 65535) or int(str(port)) == 0:
         raise PolicyError(
             f"{subject}: {item!r} has no port from 1 to 65535; write tcp:22, or none for no failsafe ports"
         )
+    name = parse_protocol(protocol or "tcp")
+    if name not in WITH_PORTS:
+        raise PolicyError(choices(f"{subject}: protocol", protocol, WITH_PORTS))
     try:
-        return Failsafe(
-            parse_protocol(protocol or "tcp"), int(str(port)), parse_network(subject, network) if network else None
-        )
-    except TrafficError as error:
-        raise PolicyError(str(error)) from None
+        # Felix takes host bits as if they were not set.
+        net = ipaddress.ip_network(str(network), strict=False) if network else None
+    except ValueError as error:
+        raise PolicyError(f"{subject}: {error}") from None
+    return Failsafe(name, int(str(port)), net)
