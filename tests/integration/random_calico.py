@@ -143,7 +143,7 @@ class Resources:
 
     def _endpoints(self) -> list[dict[str, Any]]:
         found = []
-        for name, interface, chance in (("b", "eth0", 0.8), ("c", "eth1", 0.6), ("d", "*", 0.25), ("a", "eth0", 0.1)):
+        for name, interface, chance in (("b", "eth0", 0.8), ("c", "eth1", 0.6), ("d", "*", 0.4), ("a", "eth0", 0.1)):
             if self.rng.random() > chance:
                 continue
             own = [str(ipaddress.ip_interface(text).ip) for text in ADDRESSES.get(interface, ())]
@@ -153,8 +153,11 @@ class Resources:
                 if self.rng.random() < 0.3:
                     del spec["interfaceName"]
             profiles = self.rng.choice(([], [], ["own"], ["own", "projectcalico-default-allow"], ["missing"]))
-            port = self.rng.choice(self.packets).port or 80
-            spec.update(profiles=profiles, ports=[{"name": "named", "protocol": "TCP", "port": port}])
+            ports = [
+                {"name": "named", "protocol": protocol, "port": self.rng.choice(self.packets).port or 80}
+                for protocol in self.rng.choice((["TCP"], ["UDP"], ["UDP", "TCP"]))
+            ]
+            spec.update(profiles=profiles, ports=ports)
             found.append({"kind": "HostEndpoint", "metadata": {"name": name, "labels": self._labels()}, "spec": spec})
         found.append({"kind": "HostEndpoint", "metadata": {"name": "0", "labels": {}},
                       "spec": {"node": "another", "interfaceName": "*"}})  # fmt: skip
@@ -218,7 +221,7 @@ class Resources:
                 continue
             more = [f"{low}:{low + 40}" for low in rng.sample(range(1, 65000), rng.choice((0, 1, 18)))]
             ports: list[Any] = [rng.choice((port, f"{max(1, port - 3)}:{min(65535, port + 3)}")), *more]
-            if rng.random() < 0.2 and rule["protocol"] == "TCP":
+            if rng.random() < 0.25 and rule["protocol"] in ("TCP", "UDP"):
                 ports = rng.choice((["named"], [*ports, "named"]))
             rng.shuffle(ports)
             rule[side] = {rng.choice(("ports", "ports", "ports", "notPorts")): ports}
