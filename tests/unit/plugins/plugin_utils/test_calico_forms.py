@@ -21,7 +21,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.calico_selector impo
 from ansible_collections.iks.hardening.plugins.plugin_utils.calico_documents import read_documents
 
 FORMS = Path(__file__).parents[3] / "unit/data/calico_forms"
-FILES = sorted(FORMS.glob("v*/*.yaml"))
+FILES = sorted(FORMS.glob("v*/*.form"))
 
 
 def _reason(path: Path) -> str | None:
