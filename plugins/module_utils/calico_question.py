@@ -123,7 +123,7 @@ def _check(packet: Packet, data: Mapping[str, Any]) -> None:
 
 
 def _address(subject: str, value: object) -> Address:
-    net = parse_network(subject, str(value).split("/")[0] if isinstance(value, str) else value)
+    net = parse_network(subject, str(value).partition("/")[0])
     return net.network_address
 
 

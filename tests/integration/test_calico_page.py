@@ -27,9 +27,8 @@ from .random_calico import NAT, NODE
 from .random_rules import Case
 from .wire import to_bytes
 
-POLICIES = list(
-    yaml.safe_load_all((Path(__file__).parents[1] / "data" / "calico-default-policies.yml").read_text(encoding="utf-8"))
-)
+DATA = Path(__file__).parents[1] / "data" / "calico-default-policies.yml"
+POLICIES = yaml.safe_load(DATA.read_text(encoding="utf-8"))["policies"]
 ENDPOINTS = [
     {"kind": "HostEndpoint", "metadata": {"name": f"worker-{side}", "labels": {"ibm.role": f"worker_{side}"}},
      "spec": {"node": NODE, "interfaceName": link, "expectedIPs": [ADDRESSES[link][0].split("/")[0]]}}
