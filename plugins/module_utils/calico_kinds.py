@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from .calico_felix_fields import FELIX_FIELDS
+from .calico_felix import FELIX_FIELDS
 from .calico_rules import (
     SELECTOR,
     V1_POLICY,
