@@ -165,7 +165,8 @@ def _go_entity(entity: dict) -> str:
 
 def _go_rule(rule: dict) -> str:
     fields = [shown(rule.get(name)) for name in ("ipVersion", "protocol", "icmp", "notProtocol", "notICMP")]
-    return f"{{{rule.get('action', '')} {' '.join(fields)} {_go_entity(rule['source'])} {_go_entity(rule['destination'])}}}"
+    sides = f"{_go_entity(rule['source'])} {_go_entity(rule['destination'])}"
+    return f"{{{rule.get('action', '')} {' '.join(fields)} {sides}}}"
 
 
 def _list(values) -> str:
@@ -207,7 +208,7 @@ def _entity_errors(entity: dict):
         if not selector.valid(entity.get(name, ""), modern=False):
             yield "selector", entity[name], ""
     for port in entity.get("ports", []) + entity.get("notPorts", []):
-        if str(port).split(":")[0] == "0":
+        if str(port).partition(":")[0] == "0":
             yield "Port", port, "port range invalid, port number must be between 0 and 65536"
 
 
