@@ -176,6 +176,25 @@ def test_the_steps_of_the_page(host: Host, calico_v1: Calico) -> None:
     assert "mycluster-admin/ca-dal10-mycluster.pem" in text
 
 
+def test_the_role_has_the_defaults_of_the_page(host: Host, calico_v1: Calico) -> None:
+    calico_v1.run("apply", "-f", "-", stdin=json.dumps(NODES["v1"]))
+    kubectl(host, {"configmap": {"data": {"etcd_endpoints": endpoints(calico_v1)}}})
+    variables = {
+        "iks_calicoctl_checksum": pinned()["checksum"],
+        "iks_calicoctl_mirror": host.mirror.url,
+        "iks_calicoctl_ca_path": str(host.ca),
+        "iks_calicoctl_path": str(host.path),
+        "iks_calicoctl_config_path": str(host.folder / "etc" / "calicoctl.cfg"),
+        "iks_calicoctl_kubeconfig": downloaded(host, calico_v1),
+        "iks_calicoctl_kubectl": str(host.folder / "kubectl"),
+    }
+    plays = [{"name": "The role", "hosts": "here", "gather_facts": False, "roles": ["iks.hardening.calicoctl"]}]
+    first, again = (run_playbook(None, plays, variables, inventory=INVENTORY).succeeded() for _turn in range(2))
+    assert list(first.changed) == ["here"]
+    assert again.changed == {}
+    assert again.results[-1].data["nodes"] == ["w1"]
+
+
 def test_a_release_of_today_follows_the_cluster(host: Host, calico_v3: Calico) -> None:
     calico_v3.run("apply", "-f", "-", stdin=json.dumps(NODES["v3"]))
     information = {"kind": "ClusterInformation", "spec": {"calicoVersion": "v3.25.2"}}
