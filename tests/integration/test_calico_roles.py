@@ -24,8 +24,8 @@ from .playbooks import Run, play, run_playbook
 
 POLICIES = {"allow-all-outbound", "allow-icmp", "allow-icmpv6", "allow-kubelet-port", "allow-node-port-dnat",
             "allow-sys-mgmt", "allow-vrrp"}  # fmt: skip
-WRITE = "calico_policies : Calico's policies of the cluster"
-ENDPOINTS = "calico_host_endpoints : Calico's host endpoints of the cluster"
+WRITE = "iks.hardening.calico_policies : Calico's policies of the cluster"
+ENDPOINTS = "iks.hardening.calico_host_endpoints : Calico's host endpoints of the cluster"
 
 
 @pytest.fixture(name="calico", params=["v1", "v3"])
