@@ -9,9 +9,10 @@ part-way, and 1.x stops where 3.x goes on. So the datastore is read again, and e
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass, replace
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from .calico_model import Identity, Resource, stored_resource
 from .calico_plan import Plan, Step, undo
@@ -51,10 +52,28 @@ class Fate:
 
 
 def read(run: Run, tool: Tool, kinds: Iterable[str]) -> Dict[Identity, Resource]:
-    """All resources of these kinds (in v3 spelling), one process a kind. Raises DatastoreError."""
+    """All resources of these kinds (in v3 spelling), one process a kind, side by side. Raises DatastoreError."""
+    asked = sorted(set(kinds))
+    answers: Dict[str, Any] = {}
+
+    def ask(kind: str) -> None:
+        try:
+            answers[kind] = get_documents(run, tool, kind)
+        except DatastoreError as error:
+            answers[kind] = error
+
+    others = [threading.Thread(target=ask, args=(kind,)) for kind in asked[1:]]
+    for other in others:
+        other.start()
+    for kind in asked[:1]:
+        ask(kind)
+    for other in others:
+        other.join()
     found: Dict[Identity, Resource] = {}
-    for kind in sorted(set(kinds)):
-        for document in get_documents(run, tool, kind):
+    for kind in asked:
+        if isinstance(answers[kind], DatastoreError):
+            raise answers[kind]
+        for document in answers[kind]:
             resource = stored_resource(document, tool.api)
             found[resource.identity] = resource
     return found

@@ -1,22 +1,57 @@
 # Copyright: Contributors to the iks.hardening collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Dictionaries to the flows that must pass at host endpoints."""
+"""The flows that must pass at host endpoints, and their reading from dictionaries."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
-from .calico_guard import Flow
 from .calico_model import CalicoError
-from .calico_selector import SelectorError, parse
+from .calico_selector import Selector, SelectorError, parse
 from .errors import TrafficError, choices
-from .traffic import ANY, PROTOCOLS, WITH_PORTS, is_number
+from .traffic import ANY, PROTOCOLS, WITH_PORTS, Network, is_number
 from .traffic_reading import as_list, parse_network, parse_ports, parse_protocol
 
 _KEYS = ("name", "direction", "protocol", "networks", "ports", "reason", "node", "interface", "selector")
 _NEEDED = ("name", "direction", "protocol", "networks", "reason")
 _DIRECTIONS = ("in", "out")
+
+
+@dataclass(frozen=True)
+class Flow:
+    """New connections that must pass. `direction` is the node's, "in" or "out"; `peers` the other ends.
+
+    `port` to `last_port` are the destination's, None for a protocol without ports. Protocol "any" is tcp, udp and
+    icmp. `node`, `interface` (a pattern, as `eth*`) and `selector` (of host endpoints' labels) say where the flow
+    passes; None is everywhere.
+    """
+
+    name: str
+    direction: str
+    protocol: str
+    peers: Tuple[Network, ...]
+    port: Optional[int]
+    reason: str
+    last_port: Optional[int] = None
+    node: Optional[str] = None
+    interface: Optional[str] = None
+    selector: Optional[Selector] = None
+
+    def __str__(self) -> str:
+        ports = "" if self.port is None else f" port {self.port}"
+        if self.last_port not in (None, self.port):
+            ports += f"-{self.last_port}"
+        return (
+            f"{self.name} ({self.protocol}{ports} {'from' if self.direction == 'in' else 'to'} {listing(self.peers)})"
+        )
+
+
+def listing(peers: Sequence[Network]) -> str:
+    """The first networks, and how many more."""
+    texts = [str(net) for net in peers]
+    return ", ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 
 def read_flows(items: Sequence[Mapping[str, Any]]) -> Tuple[Flow, ...]:

@@ -17,6 +17,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, 
 
 from .calico_addresses import Spans, changes
 from .calico_felix import Settings
+from .calico_flows import Flow
 from .calico_policy import (
     ALL_INTERFACES,
     EGRESS,
@@ -29,7 +30,6 @@ from .calico_policy import (
     PolicyRule,
     Side,
 )
-from .calico_selector import Selector
 from .calico_verdict import Decision, decide_packet, settings_of
 from .traffic import ANY, WITH_PORTS, Network, Rule
 from .verdict import Address, Packet
@@ -40,35 +40,6 @@ _SSH = 22
 _EVERYONE = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 _NOWHERE = {4: ipaddress.ip_address("0.0.0.0"), 6: ipaddress.ip_address("::")}  # nosec: an address that no rule names
 _PSEUDO = "(an interface with {})"
-
-
-@dataclass(frozen=True)
-class Flow:
-    """New connections that must pass. `direction` is the node's, "in" or "out"; `peers` the other ends.
-
-    `port` to `last_port` are the destination's, None for a protocol without ports. Protocol "any" is tcp, udp and
-    icmp. `node`, `interface` (a pattern, as `eth*`) and `selector` (of host endpoints' labels) say where the flow
-    passes; None is everywhere.
-    """
-
-    name: str
-    direction: str
-    protocol: str
-    peers: Tuple[Network, ...]
-    port: Optional[int]
-    reason: str
-    last_port: Optional[int] = None
-    node: Optional[str] = None
-    interface: Optional[str] = None
-    selector: Optional[Selector] = None
-
-    def __str__(self) -> str:
-        ports = "" if self.port is None else f" port {self.port}"
-        if self.last_port not in (None, self.port):
-            ports += f"-{self.last_port}"
-        return (
-            f"{self.name} ({self.protocol}{ports} {'from' if self.direction == 'in' else 'to'} {_listing(self.peers)})"
-        )
 
 
 @dataclass(frozen=True)
@@ -170,11 +141,6 @@ def flows_of_rules(rules: Iterable[Rule], node: Optional[str] = None) -> Tuple[F
                 )
             )
     return tuple(found)
-
-
-def _listing(peers: Sequence[Network]) -> str:
-    texts = [str(net) for net in peers]
-    return ", ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 
 def _places(before: Policies, after: Policies, nodes: Mapping[str, Node]) -> Iterator[_Place]:

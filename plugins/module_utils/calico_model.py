@@ -55,6 +55,7 @@ _NAME_READERS = {
     "StagedNetworkPolicy": read_namespaced_policy_name,
     "Tier": read_tier_name,
 }
+_V1_NEEDED = {"IPPool": ("cidr",), "BGPPeer": ("scope", "peerIP"), "HostEndpoint": ("name", "node")}
 _SINGLE = frozenset(("KubeControllersConfiguration", "ClusterInformation", "IPAMConfiguration"))
 
 
@@ -244,21 +245,21 @@ def _path(path: Any) -> str:
 def _read_v1(kind: Kind, metadata: Mapping[str, Any], spec: Any, origin: str) -> Resource:
     try:
         read = V1_METADATA[kind.name].read({key: item for key, item in metadata.items() if key not in _BOOKKEEPING})
-        needed = {"IPPool": ("cidr",), "BGPPeer": ("scope", "peerIP"), "HostEndpoint": ("name", "node")}
-        for name in needed.get(kind.name, ("name",)):
-            if not read.get(name):
-                raise ValueRefused("is missing", name)
-        if kind.name == "BGPPeer" and (read["scope"] == "node") != bool(read.get("node")):
-            raise ValueRefused("is needed with scope node, and only with it", "node")
     except ValueRefused as error:
         error.path.insert(0, "metadata")
         raise
+    fields = _read_spec(kind, "v1", spec)
+    for name in _V1_NEEDED.get(kind.name, ("name",)):
+        if not read.get(name):
+            raise ValueRefused("is missing", "metadata", name)
+    if kind.name == "BGPPeer" and (read["scope"] == "node") != bool(read.get("node")):
+        raise ValueRefused("is needed with scope node, and only with it", "metadata", "node")
     return Resource(
         "v1",
         _v1_identity(kind, read),
         read.get("labels", {}),
         read.get("annotations", {}),
-        _read_spec(kind, "v1", spec),
+        fields,
         origin,
         _v1_extra(read),
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from .calico_apply import APPLIED, UNDONE, UNKNOWN, Fate, carry_out, read, succeeded
+from .calico_flows import Flow, read_flows
 from .calico_model import CalicoError, Identity, Resource, read_resource, stored_resource
 from .calico_owner import check_owner
 from .calico_plan import Plan, Step, after, plan
@@ -37,15 +38,15 @@ class Request:
     atomic: bool = False
     allow_lockout: bool = False
     allow_unknown_nodes: bool = False
-    flows: Sequence[Mapping[str, Any]] = ()
+    flows: Tuple[Flow, ...] = ()
 
 
 def request_of(params: Mapping[str, Any]) -> Request:
     """The module's options, whose resources come as the controller packed them. Raises CalicoError."""
     given = params["resources"]
     documents = json.loads(given) if isinstance(given, str) else [("resources", item) for item in as_list(given or [])]
-    names = ("state", "owner", "atomic", "allow_lockout", "allow_unknown_nodes", "flows")
-    return Request(documents, **{name: params[name] for name in names})
+    names = ("state", "owner", "atomic", "allow_lockout", "allow_unknown_nodes")
+    return Request(documents, flows=read_flows(params["flows"]), **{name: params[name] for name in names})
 
 
 @dataclass(frozen=True)
@@ -156,19 +157,23 @@ def _guard(
     deciding = set(_DECIDING[tool.api])
     if not any(step.resource.identity.kind in deciding for step in steps.steps):
         return ()
+    whole = {**have, **read(run, tool, {"HostEndpoint"} - set(known))}
+    later = after(whole, steps.steps)
+    if not any(identity.kind == "HostEndpoint" for identity in later):
+        return ()
+    rest = read(run, tool, deciding - set(known) - {"HostEndpoint"})
+    whole, later = {**whole, **rest}, {**rest, **later}
     # Late: nothing of this is needed where nothing changes, and a target compiles what is imported.
     from .calico_compile import compile_policies
     from .calico_felix import SETTINGS, SETTINGS_V1
-    from .calico_flows import read_flows
     from .calico_guard import broken_flows, refusal
 
-    whole = {**have, **read(run, tool, deciding - set(known))}
     settings = SETTINGS_V1 if tool.api == "v1" else SETTINGS
     sides = [
         compile_policies([_converted(item, "v3").document() for item in side.values()], settings)
-        for side in (whole, after(whole, steps.steps))
+        for side in (whole, later)
     ]
-    found = broken_flows(sides[0], sides[1], read_flows(request.flows))
+    found = broken_flows(sides[0], sides[1], request.flows)
     refused = refusal(found)
     if refused and not request.allow_lockout:
         raise CalicoError(refused)

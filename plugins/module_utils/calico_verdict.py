@@ -227,10 +227,12 @@ class _Walk:
         for name in endpoint.profiles:
             profile = self.policies.profiles.get(name)
             decided = self._first(profile.rules(direction)) if profile else None
-            if decided and decided[1].action in (ALLOW, DENY):
-                index, rule = decided
-                why = f"profile {name}, {_SIDE[direction]} rule {index}"
-                self._step(PROFILE, rule.action, why, endpoint, direction, f"Profile {name}", index)
+            if decided is None:
+                continue
+            index, rule = decided
+            why = f"profile {name}, {_SIDE[direction]} rule {index}"
+            self._step(PROFILE, rule.action, why, endpoint, direction, f"Profile {name}", index)
+            if rule.action != PASS:
                 return rule.action == ALLOW
         words = f"no {_SIDE[direction]} policy selects {endpoint}"
         if any_policy:

@@ -40,6 +40,7 @@ class Program:
     version: Optional[str] = None
     mode: Optional[str] = None
     link_to: Optional[str] = None
+    owner: Optional[int] = None
 
     def shown(self) -> Dict[str, Optional[str]]:
         """As a result tells it."""
@@ -116,13 +117,14 @@ def look(run: Run, path: str, kind: str = "sha256", link: Optional[str] = None) 
     link_to = os.readlink(link) if link and os.path.islink(link) else None
     if checksum is None:
         return Program(link_to=link_to)
-    mode = stat.S_IMODE(os.stat(path).st_mode)
+    found = os.stat(path)
+    mode = stat.S_IMODE(found.st_mode)
     version = None
     # Somebody else's program is not run to ask for its version.
     if mode & 0o100 and not mode & 0o022:
         with suppress(DatastoreError):
             version = client_version(run, path)
-    return Program(checksum, version, f"{mode:04o}", link_to)
+    return Program(checksum, version, f"{mode:04o}", link_to, found.st_uid)
 
 
 def checksum_of(download: Download, manner: Manner, folder: str) -> str:

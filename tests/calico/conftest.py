@@ -5,6 +5,20 @@
 
 from __future__ import annotations
 
-from .fixtures import calico_v1, calico_v1_datastore, calico_v3, calico_v3_datastore
+from .fixtures import (
+    calico_kube,
+    calico_kube_tool,
+    calico_v1,
+    calico_v1_datastore,
+    calico_v3,
+    calico_v3_datastore,
+)
 
-__all__ = ["calico_v1", "calico_v1_datastore", "calico_v3", "calico_v3_datastore"]
+__all__ = [
+    "calico_kube",
+    "calico_kube_tool",
+    "calico_v1",
+    "calico_v1_datastore",
+    "calico_v3",
+    "calico_v3_datastore",
+]

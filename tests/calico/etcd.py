@@ -108,7 +108,7 @@ class Etcd:
 
     def replace_v2(self, keys: Dict[str, Optional[str]]) -> None:
         """Make the v2 API hold exactly these keys."""
-        status, body = self.request("GET", "/v2/keys/")
+        _status, body = self.request("GET", "/v2/keys/")
         for node in json.loads(body)["node"].get("nodes") or []:
             self.request("DELETE", "/v2/keys" + urllib.parse.quote(node["key"]) + "?recursive=true")
         for key, value in keys.items():
@@ -175,7 +175,7 @@ def running(
     """
     program = shutil.which("etcd")
     if program is None:
-        raise EtcdError("etcd is not installed: the package is etcd-server (tests/lab/packages.txt)")
+        raise EtcdError("etcd is not installed: the package is etcd-server (make setup installs it)")
     folder.mkdir(parents=True, exist_ok=True)
     scheme = "https" if authority else "http"
     url, peer = f"{scheme}://{host}:{free_port(host)}", f"http://{host}:{free_port(host)}"

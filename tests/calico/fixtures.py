@@ -3,12 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fixtures for tests that drive calicoctl: a datastore that runs, a tool, and the configuration that joins them.
 
-`from tests.calico.fixtures import calico_v1, calico_v3` in a conftest.py or a test file, or `-p tests.calico.fixtures`.
+`-p tests.calico.fixtures`, or import what is needed into a conftest.py: calico_v1 and calico_v3 with their
+`..._datastore`, and calico_kube.
 CALICOCTL_BIN and CALICOCTL_V1_BIN name real tools (3.25.2, 1.4.0) to be driven instead of the stand-ins.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from dataclasses import dataclass, field
@@ -17,9 +19,11 @@ from typing import Dict, Iterator, Mapping, Optional
 
 import pytest
 
+from . import kube_api
 from .certificates import Authority, Pair
 from .etcd import Etcd, running
 from .install import install
+from .kube_api import KubeApi
 
 # How long "for ever" is for a stand-in in these tests: 30 s of the real tool's waiting are 1.5 s.
 PATIENCE = 0.05
@@ -29,8 +33,8 @@ PATIENCE = 0.05
 class Calico:
     """`api` is v1 or v3; `tool` the executable; `config` the configuration file, `config_text` what is in it.
 
-    `etcd` is the datastore behind it, and `empty()` makes it hold nothing of Calico's; with TLS, `authority` issued
-    the certificates and `admin` is the pair in the configuration.
+    `etcd` or `kube` is the datastore behind it, and `empty()` makes it hold nothing of Calico's; `authority` issued the
+    certificates and `admin` is the pair in the configuration (or in the kubeconfig that it names).
     """
 
     api: str
@@ -38,6 +42,7 @@ class Calico:
     tool: Path
     config: Path
     etcd: Optional[Etcd] = None
+    kube: Optional[KubeApi] = None
     authority: Optional[Authority] = None
     admin: Optional[Pair] = None
     environment: Mapping[str, str] = field(default_factory=lambda: {"PATH": os.environ["PATH"]})
@@ -56,12 +61,12 @@ class Calico:
         return done
 
     def keys(self) -> Dict[str, Optional[str]]:
-        """What etcd holds, by its own API."""
+        """What etcd holds, by its own API (KubeApi has `custom`)."""
         assert self.etcd is not None
         return self.etcd.keys_v2() if self.api == "v1" else dict(self.etcd.keys_v3())
 
     def empty(self) -> None:
-        assert self.etcd is not None
+        assert self.etcd is not None, "every test has a Kubernetes API of its own"
         if self.api == "v1":
             self.etcd.replace_v2({})
         else:
@@ -107,7 +112,7 @@ def _with_etcd(api: str, version: str, folder: Path) -> Iterator[Calico]:
     with running(folder / "etcd", authority=authority) as etcd:
         config = folder / "calicoctl.cfg"
         config.write_text(render(etcd.url, authority.ca, admin.cert, admin.key), encoding="utf-8")
-        yield Calico(api, version, tool(version, folder), config, etcd, authority, admin)
+        yield Calico(api, version, tool(version, folder), config, etcd, None, authority, admin)
 
 
 @pytest.fixture(scope="session")
@@ -121,15 +126,41 @@ def calico_v3_datastore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
     yield from _with_etcd("v3", "3.25.2", tmp_path_factory.mktemp("calico-v3"))
 
 
-@pytest.fixture()
+@pytest.fixture
 def calico_v1(calico_v1_datastore: Calico) -> Calico:
     """calicoctl 1.4.0 with an empty etcd v2 behind TLS with client certificates."""
     calico_v1_datastore.empty()
     return calico_v1_datastore
 
 
-@pytest.fixture()
+@pytest.fixture
 def calico_v3(calico_v3_datastore: Calico) -> Calico:
     """calicoctl 3.25.2 with an empty etcd v3 behind TLS with client certificates."""
     calico_v3_datastore.empty()
     return calico_v3_datastore
+
+
+def config_kube(kubeconfig: Path) -> str:
+    """A configuration file of calicoctl 3.x for the Kubernetes datastore; JSON, which needs no PyYAML to be read."""
+    spec = {"datastoreType": "kubernetes", "kubeconfig": str(kubeconfig)}
+    document = {"apiVersion": "projectcalico.org/v3", "kind": "CalicoAPIConfig", "metadata": {}, "spec": spec}
+    return json.dumps(document)
+
+
+@pytest.fixture(scope="session")
+def calico_kube_tool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tool("3.25.2", tmp_path_factory.mktemp("calico-kube-tool"))
+
+
+@pytest.fixture
+def calico_kube(tmp_path: Path, calico_kube_tool: Path) -> Iterator[Calico]:
+    """calicoctl 3.25.2 with an API server of its own; `.kube` is the server, with nodes worker1 and worker2."""
+    with kube_api.running(tmp_path / "kube") as kube:
+        kube.set_cluster_version("v3.25.2")
+        kube.add_node("worker1", "10.1.1.1")
+        kube.add_node("worker2", "10.1.1.2")
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(kube.kubeconfig(), encoding="utf-8")
+        config = tmp_path / "calicoctl.cfg"
+        config.write_text(config_kube(kubeconfig), encoding="utf-8")
+        yield Calico("v3", "3.25.2", calico_kube_tool, config, None, kube, kube.authority, kube.admin)

@@ -19,9 +19,7 @@ TOOLS = {4: "iptables", 6: "ip6tables"}
 
 
 def run(*argv: str, stdin: str = "", check: bool = True) -> str:
-    done = subprocess.run(
-        argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", check=False
-    )
+    done = subprocess.run(argv, input=stdin, capture_output=True, encoding="utf-8", check=False)
     if check and done.returncode:
         raise SystemExit(f"{' '.join(argv)}: status {done.returncode}: {done.stderr.strip()}")
     return done.stdout if done.returncode == 0 else "failed"
@@ -36,7 +34,7 @@ def interfaces() -> Dict[str, List[str]]:
 
 
 def apply(wanted: Program) -> None:
-    """Sets first, then chains in one call a family, then their places in the built-in chains, then what is left over."""
+    """Sets first, chains in one call a family, their places in the built-in chains, and then what is left over."""
     run("ipset", "-exist", "restore", stdin=wanted.sets_text())
     for version, tool in TOOLS.items():
         run(f"{tool}-restore", "--noflush", "-w", "5", stdin=wanted.text(version))
@@ -46,9 +44,11 @@ def apply(wanted: Program) -> None:
             if table == "filter":
                 for line in APPENDED:
                     _ensure(tool, table, "FORWARD", line.split(), "-A")
-            for chain in _chains(tool, table) - set(wanted.tables[version][table]):
-                run(tool, "-w", "5", "-t", table, "-F", chain)
-                run(tool, "-w", "5", "-t", table, "-X", chain)
+            # They may enter one another: empty all of them before the first one goes.
+            left = sorted(_chains(tool, table) - set(wanted.tables[version][table]))
+            for how in ("-F", "-X"):
+                for chain in left:
+                    run(tool, "-w", "5", "-t", table, how, chain)
     known = {name for sets in wanted.sets.values() for name in sets}
     for name in run("ipset", "list", "-n").split():
         if name.startswith(("cali40", "cali60")) and name not in known:

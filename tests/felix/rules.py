@@ -175,10 +175,10 @@ def _assemble(base: str, alternatives: List[List[str]], denials: List[str], acti
         lines += [f"{choice}{mark(THIS)}" for choice in choices]
         lines.append(f"{marked(THIS, on=False)} {mark(ALL, on=False)}")
     lines += [f"{denial}{mark(ALL, on=False)}" for denial in denials]
+    if action == "Log":
+        return [*lines, f'{base}{marked(ALL)} -j LOG --log-prefix "calico-packet: "']
     match = f'{base}{marked(ALL)} -m comment --comment "{name}"'
     if action == "Deny":
         return [*lines, f"{match} -j DROP"]
-    if action == "Log":
-        return [*lines, f'{match} -j LOG --log-prefix "calico-packet: "']
     bit = ACCEPT if action == "Allow" else PASS
     return [*lines, f"{match} {mark(bit)}", f"{marked(bit)} -j RETURN"]

@@ -6,4 +6,6 @@ from __future__ import annotations
 
 from tests.lab.pytest_plugin import fresh_nodes, lab, vm
 
-__all__ = ["fresh_nodes", "lab", "vm"]
+from .judge import arena, judging_node, seed
+
+__all__ = ["arena", "fresh_nodes", "judging_node", "lab", "seed", "vm"]

@@ -39,6 +39,9 @@ REPOSITORY_PACKAGES = (
     "unattended-upgrades",
     "cron",
     "apparmor",
+    # The datastore of the calicoctl stand-in, and what it reads YAML with.
+    "etcd-server",
+    "python3-yaml",
 )
 
 # Firewall managers, which the modules have to recognise; ufw cannot stand beside iptables-persistent.
@@ -59,6 +62,7 @@ MASKED_UNITS = (
     "getty.target",
     "console-getty.service",
     "nftables.service",
+    "etcd.service",
 )
 
 FILES = {

@@ -180,7 +180,7 @@ class Port:
         raise DecodeError(f"json: cannot unmarshal number {number(value)} into Go value of type uint16")
 
     def decode(self, value, where: str):
-        if isinstance(value, bool) or isinstance(value, (list, dict)):
+        if isinstance(value, (bool, list, dict)):
             raise _misfit(value, "numorstring.Port", where)
         if isinstance(value, (int, float)):
             return self._number(value)
@@ -207,7 +207,7 @@ class Protocol:
     empty = ()
 
     def decode(self, value, where: str):
-        if isinstance(value, bool) or isinstance(value, (list, dict)):
+        if isinstance(value, (bool, list, dict)):
             raise _misfit(value, "numorstring.Protocol", where)
         if isinstance(value, (int, float)):
             return Int(0, 255, "uint8").decode(value, where)

@@ -1,7 +1,7 @@
 # A stand-in for calicoctl, for tests only: it is not the real tool.
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Addresses and networks as Go's net package reads and prints them (without the ipaddress module: its import is slow)."""
+"""Addresses and networks as Go's net package reads and prints them (the ipaddress module is slow to import)."""
 
 from __future__ import annotations
 

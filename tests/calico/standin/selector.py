@@ -80,9 +80,7 @@ class _Parser:
             self.comparison()
 
     def comparison(self) -> None:
-        if self.take("==", "!="):
-            self.need(self.kind("string"))
-        elif self.modern and (self.take("contains") or self.take("starts", "ends") and self._with()):
+        if self.take("==", "!=") or (self.modern and self.takes_part()):
             self.need(self.kind("string"))
         else:
             self.take("not")
@@ -94,7 +92,12 @@ class _Parser:
                     self.need(self.kind("string"))
                 self.need(self.take("}"))
 
-    def _with(self) -> bool:
+    def takes_part(self) -> bool:
+        """`contains`, `starts with` or `ends with`."""
+        if self.take("contains"):
+            return True
+        if not self.take("starts", "ends"):
+            return False
         self.need(self.take("with"))
         return True
 

@@ -165,7 +165,8 @@ def _go_entity(entity: dict) -> str:
 
 def _go_rule(rule: dict) -> str:
     fields = [shown(rule.get(name)) for name in ("ipVersion", "protocol", "icmp", "notProtocol", "notICMP")]
-    return f"{{{rule.get('action', '')} {' '.join(fields)} {_go_entity(rule['source'])} {_go_entity(rule['destination'])}}}"
+    sides = f"{_go_entity(rule['source'])} {_go_entity(rule['destination'])}"
+    return f"{{{rule.get('action', '')} {' '.join(fields)} {sides}}}"
 
 
 def _list(values) -> str:

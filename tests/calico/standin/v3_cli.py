@@ -266,7 +266,9 @@ def _outcome(command: str, single: str, total: int, done: int, errors: list) -> 
         print(f"Partial success: replaced the first {done} out of {total}{quoted} resources:")
         raise _Failed(f"Hit error: {errors[-1]}")
     if not done:
-        raise _Failed(f"Failed to {command}{'' if total == 1 else ' any'}{quoted} resource{'s' * (total > 1)}: {listed}")
+        raise _Failed(
+            f"Failed to {command}{'' if total == 1 else ' any'}{quoted} resource{'s' * (total > 1)}: {listed}"
+        )
     if done > len(errors):
         print(f"Partial success: {past} the first {done} out of {total}{quoted} resources:")
     raise _Failed(f"Hit error{'(s)' if command == 'apply' else ''}: {listed}")

@@ -119,4 +119,16 @@ def patch(store, kind: v3_model.Kind, namespace: str, name: str, change: dict) -
     replace(store, v3_model.shaped(_merged(held, change), kind))
 
 
-__all__ = ["Exists", "Invalid", "Missing", "StoreError", "apply", "create", "delete", "get", "listed", "patch", "replace"]
+__all__ = [
+    "Exists",
+    "Invalid",
+    "Missing",
+    "StoreError",
+    "apply",
+    "create",
+    "delete",
+    "get",
+    "listed",
+    "patch",
+    "replace",
+]

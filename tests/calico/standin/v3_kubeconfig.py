@@ -17,7 +17,9 @@ def _refused(text: str) -> ConfigError:
     return ConfigError(f"Failed to create Calico API client: {text}")
 
 
-_NOTHING = "invalid configuration: no configuration has been provided, try setting KUBERNETES_MASTER environment variable"
+_NOTHING = (
+    "invalid configuration: no configuration has been provided, try setting KUBERNETES_MASTER environment variable"
+)
 
 
 class Access:
@@ -86,7 +88,9 @@ def _parsed(text: str, folder: str, settings: dict) -> Access:
     except DecodeError as error:
         raise _refused(f"error loading config file: {error}") from None
     config = config if isinstance(config, dict) else {}
-    current = os.environ.get("K8S_CURRENT_CONTEXT") or settings.get("k8sCurrentContext") or config.get("current-context")
+    current = (
+        os.environ.get("K8S_CURRENT_CONTEXT") or settings.get("k8sCurrentContext") or config.get("current-context")
+    )
     context = _entry(config, "contexts", str(current or ""))
     cluster = _entry(config, "clusters", str(context.get("cluster", "")))
     user = _entry(config, "users", str(context.get("user", "")))

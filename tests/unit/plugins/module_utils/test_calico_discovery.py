@@ -155,7 +155,7 @@ def test_programs_that_a_kubeconfig_has_run(kubeconfig: str, programs: List[str]
     assert exec_plugins(kubeconfig) == programs
 
 
-def test_b62_a_kubeconfig_with_an_exec_plugin_is_said_and_refused() -> None:
+def test_B62_a_kubeconfig_with_an_exec_plugin_is_said_and_refused() -> None:
     with pytest.raises(DiscoveryError, match="/k.yml: has kubectl and calicoctl run aws-iam.*allow_exec_plugin: true"):
         check_plugins("/k.yml", EXEC, allowed=False)
     check_plugins("/k.yml", EXEC, allowed=True)

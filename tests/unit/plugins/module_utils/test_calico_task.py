@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.iks.hardening.plugins.module_utils.calico_flows import read_flows
 from ansible_collections.iks.hardening.plugins.module_utils.calico_model import CalicoError
 from ansible_collections.iks.hardening.plugins.module_utils.calico_task import (
     Done,
@@ -54,7 +55,8 @@ def endpoint(name: str = "worker1-public", role: str = "worker_public", node: st
 
 def done(store: FakeDatastore, *documents: dict[str, Any], check_mode: bool = False, **options: Any) -> Done:
     origins = [(f"resources[{number}]", document) for number, document in enumerate(documents)]
-    request = Request(origins, options.pop("state", "present"), **options)
+    flows = read_flows(options.pop("flows", ()))
+    request = Request(origins, options.pop("state", "present"), flows=flows, **options)
     return perform(store, TOOL, request, check_mode)
 
 

@@ -164,7 +164,7 @@ def test_what_is_no_secret_is_shown() -> None:
 
 
 @pytest.mark.parametrize("path", ["etc/x", "/etc/../x", "/etc/x\n", "..", "C:\\..\\x"])
-def test_b60_paths_that_are_refused(path: str) -> None:
+def test_B60_paths_that_are_refused(path: str) -> None:
     with pytest.raises(ConfigError, match="path: "):
         check_path("path", path)
 

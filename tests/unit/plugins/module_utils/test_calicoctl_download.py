@@ -65,13 +65,13 @@ def got(url: str, manner: Manner, **options: Any) -> bytes:
         ("https://example.com/a/../x", "has a part .."),
     ],
 )
-def test_b45_b47_what_is_not_fetched(url: str, said: str) -> None:
+def test_B45_B47_what_is_not_fetched(url: str, said: str) -> None:
     with pytest.raises(DownloadError, match=said) as caught:
         check_url(url)
     assert "S3cret" not in str(caught.value)
 
 
-def test_b46_certificates_are_validated_unless_forced() -> None:
+def test_B46_certificates_are_validated_unless_forced() -> None:
     with pytest.raises(DownloadError, match="validate_certs: false lets anybody be the server.*force: true"):
         check_url("https://example.com/x", validate_certs=False)
     check_url("https://example.com/x", force=True, validate_certs=False)
@@ -88,7 +88,7 @@ def test_a_program_is_fetched(server: Server, manner: Manner) -> None:
     assert got(f"{server.url}/whole", manner) == PROGRAM
 
 
-def test_f30_a_download_cut_at_half(server: Server, manner: Manner) -> None:
+def test_F30_a_download_cut_at_half(server: Server, manner: Manner) -> None:
     server.answers["/cut"] = Answer(PROGRAM, sent=len(PROGRAM) // 2)
     with pytest.raises(DownloadError, match=f"cut after {len(PROGRAM) // 2} of {len(PROGRAM)} bytes"):
         got(f"{server.url}/cut", manner)
@@ -118,7 +118,7 @@ def test_a_server_that_is_not_there(server: Server, manner: Manner) -> None:
 
 
 @pytest.mark.parametrize(("allowed", "said"), [((), "redirect to https://127.0.0.2:.*not allowed"), (("there",), None)])
-def test_b47_a_redirect_to_another_host(
+def test_B47_a_redirect_to_another_host(
     server: Server, authority: Authority, manner: Manner, allowed: Any, said: Optional[str]
 ) -> None:
     with serve(authority.issue("other", addresses="IP:127.0.0.2"), "127.0.0.2") as other:
@@ -138,7 +138,7 @@ def test_b47_a_redirect_to_another_host(
             assert other.asked == []
 
 
-def test_b47_a_redirect_to_plain_http(server: Server, manner: Manner) -> None:
+def test_B47_a_redirect_to_plain_http(server: Server, manner: Manner) -> None:
     with serve(None) as plain:
         plain.answers["/x"] = Answer(PROGRAM)
         server.answers["/down"] = Answer(status=301, headers={"Location": f"{plain.url}/x"})
@@ -154,7 +154,7 @@ def test_a_redirect_on_the_same_host(server: Server, manner: Manner) -> None:
     assert got(f"{server.url}/here", manner) == PROGRAM
 
 
-def test_b44_a_wrong_checksum(tmp_path: Path) -> None:
+def test_B44_a_wrong_checksum(tmp_path: Path) -> None:
     program = tmp_path / "calicoctl"
     program.write_bytes(PROGRAM)
     digits = hashlib.sha256(PROGRAM).hexdigest()
@@ -179,7 +179,7 @@ def archive(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "gzip"])
-def test_b48_archives_are_refused_not_unpacked(tmp_path: Path, kind: str) -> None:
+def test_B48_archives_are_refused_not_unpacked(tmp_path: Path, kind: str) -> None:
     packed = tmp_path / "calicoctl"
     packed.write_bytes(archive(kind))
     with pytest.raises(DownloadError, match=f"is an archive .{kind}., and archives are not unpacked"):

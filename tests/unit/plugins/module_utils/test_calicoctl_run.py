@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -32,14 +33,19 @@ from ansible_collections.iks.hardening.plugins.module_utils.calicoctl_run import
     write_arguments,
 )
 
-ANSWERS = Path(__file__).resolve().parents[2] / "data" / "calicoctl" / "answers.jsonl"
+TRANSCRIPTS = Path(__file__).resolve().parents[3] / "data" / "calicoctl"
 V1 = Tool("/usr/local/bin/calicoctl", "/etc/calico/calicoctl.cfg", "v1")
 V3 = Tool("/usr/local/bin/calicoctl", "/etc/calico/calicoctl.cfg", "v3")
 
 
+@lru_cache(maxsize=None)
 def answers() -> Dict[str, Dict[str, Any]]:
-    lines = [json.loads(line) for line in ANSWERS.read_text(encoding="utf-8").splitlines()]
-    return {f"{line['version']} {line['case']}": line for line in lines}
+    """What the real tools printed, by version and case."""
+    return {
+        f"{version} {line['case']}": line
+        for version in ("v1.4.0", "v3.25.2")
+        for line in map(json.loads, (TRANSCRIPTS / f"{version}.jsonl").read_text(encoding="utf-8").splitlines())
+    }
 
 
 class Recorded:
