@@ -44,7 +44,7 @@ def test_management_networks_contain_all_that_were_observed():
     nets = policy["spec"]["ingress"][0]["source"]["nets"]
     assert len(MANAGEMENT) == 59
     assert set(MANAGEMENT) <= set(nets)
-    assert nets == sorted(set(nets), key=lambda item: ipaddress.ip_network(item))
+    assert nets == sorted(set(nets), key=ipaddress.ip_network)
 
 
 @pytest.mark.parametrize("date", POLICIES_BY_DATE)
