@@ -147,6 +147,7 @@ def test_pods_outside_of_the_networks_stop_the_run(calico: Calico) -> None:
     assert names(calico, "endpoints") == set()
 
 
+@pytest.mark.parametrize("calico", ["v3"], indirect=True)
 def test_the_effect_is_awaited_and_told(calico: Calico) -> None:
     """Nothing enforces anything here: what is open stays so, and what is closed was so before."""
     closed = {"from": "controller", "endpoints": ["tcp/127.0.0.1:1"]}
