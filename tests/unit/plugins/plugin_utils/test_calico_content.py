@@ -304,6 +304,11 @@ def test_settings_are_canonical_and_none_keeps_the_default():
     assert made.node_ports == ("30000:31000",)
 
 
+def test_an_empty_text_is_nothing_as_older_templates_write_it():
+    empty = {"calico_ipv6": "", "calico_private_endpoints": "", "catalogue_overlay": "", "locations": ""}
+    assert Cluster(empty).policies() == Cluster({}).policies()
+
+
 def test_what_nodes_use_is_found():
     settings = cluster().settings
     assert settings.resolvers == ("10.0.80.11/32", "198.51.100.53/32", "127.0.0.53/32")
