@@ -40,7 +40,8 @@ def cluster(hostvars: dict[str, Any] | None = None, workers=("worker1",), master
 def named(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Documents by their names, each of which stands once."""
     found = {item["metadata"]["name"]: item for item in documents}
-    assert len(found) == len(documents)
+    if len(found) != len(documents):
+        raise AssertionError("a name stands twice")
     return found
 
 

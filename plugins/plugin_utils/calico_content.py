@@ -38,7 +38,7 @@ class Cluster:
         """Raises HardeningError: a setting that cannot be meant, a node of which nothing is known."""
         self.hostvars = hostvars or {}
         self.workers, self.masters = list(workers), list(masters)
-        self.catalogue: Catalogue = load_catalogue(*(options.get(name) for name in _CATALOGUE))
+        self.catalogue: Catalogue = load_catalogue(*(options.get(name) or None for name in _CATALOGUE))
         told = {key: value for key, value in options.items() if key not in _CATALOGUE}
         self.settings = self._with_nodes(CalicoSettings.from_options(told))
 

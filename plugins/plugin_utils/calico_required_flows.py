@@ -35,20 +35,20 @@ def required_flows(settings: CalicoSettings, catalogue: Catalogue) -> list[Flow]
         made.append(
             _flow("ssh", "in", "tcp", settings.management_networks, [SSH], "SSH from iks_management_networks", None)
         )
-    cluster = _cluster_endpoints(settings)
-    if cluster and settings.cluster_nodes:
-        made += _between_nodes(settings, cluster)
+    if settings.cluster_nodes:
+        made += _between_nodes(settings, _cluster_endpoints(settings))
     made += _names_and_time(settings)
     if settings.regions:
         made += _region(settings, catalogue)
     return made
 
 
-def _cluster_endpoints(settings: CalicoSettings) -> str | None:
-    """The endpoints that the cluster's own traffic goes through, if any."""
-    if settings.single_interface:
-        return NODES_PUBLIC
-    return WORKERS_PRIVATE if settings.private_endpoints else None
+def _cluster_endpoints(settings: CalicoSettings) -> str:
+    """The endpoints that the cluster's own traffic goes through.
+
+    Those of private interfaces count also where the settings want none: as long as they are there, they need policies.
+    """
+    return NODES_PUBLIC if settings.single_interface else WORKERS_PRIVATE
 
 
 def _between_nodes(settings: CalicoSettings, cluster: str) -> list[Flow]:
@@ -89,7 +89,7 @@ def _names_and_time(settings: CalicoSettings) -> list[Flow]:
         for private in (False, True):
             peers = [net for net in networks if is_private(net) == private and not inside(net, LOOPBACK)]
             selector = _selector(settings, private)
-            if peers and selector:
+            if peers:
                 made += [
                     _flow(
                         f"{name}-{protocol}{'-private' if private else ''}",
@@ -119,7 +119,7 @@ def _region(settings: CalicoSettings, catalogue: Catalogue) -> list[Flow]:
                 made.append(_flow(name, "out", protocol, merge(addresses), service.ports, reason, public))
     for private in (False, True):
         selector = _selector(settings, private)
-        for rule in service_traffic(settings, catalogue, private) if selector else ():
+        for rule in service_traffic(settings, catalogue, private):
             made.append(
                 _flow(
                     rule["name"], "out", rule["protocol"], rule["destinations"], rule["ports"], rule["reason"], selector
@@ -128,11 +128,9 @@ def _region(settings: CalicoSettings, catalogue: Catalogue) -> list[Flow]:
     return made
 
 
-def _selector(settings: CalicoSettings, private: bool) -> str | None:
-    """The endpoints by which peers of a network are reached; None where that interface has none."""
-    if not private or settings.single_interface:
-        return WORKERS_PUBLIC
-    return WORKERS_PRIVATE if settings.private_endpoints else None
+def _selector(settings: CalicoSettings, private: bool) -> str:
+    """The endpoints by which peers of a network are reached."""
+    return WORKERS_PRIVATE if private and not settings.single_interface else WORKERS_PUBLIC
 
 
 def _flow(

@@ -149,7 +149,8 @@ class CalicoSettings:
         for key in options:
             if key not in known:
                 raise ContentError(choices("setting", key, known))
-        return cls(**{key: value for key, value in options.items() if value is not None})
+        # Templates of ansible-core before 2.19 give nothing as an empty text.
+        return cls(**{key: value for key, value in options.items() if value is not None and value != ""})
 
     @property
     def default_policies(self) -> tuple[str, ...]:

@@ -19,10 +19,11 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+from tests import carried
 from tests.lab import down, up
 from tests.lab.state import resolve_id
 
-from . import goals, peers, texts
+from . import goals, texts
 from .plays import Bed
 from .record import Bench, keep
 
@@ -142,8 +143,8 @@ def _raw(bed: Bed, lines: dict[str, str]) -> None:
 def _iptables_state(other: Bed) -> tuple[Path, Path] | None:
     """The play of community.general.iptables_state and where its collection is; None when it cannot be had."""
     try:
-        collections = peers.community_general()
-    except peers.PeerMissing as error:
+        collections = carried.collections()
+    except carried.PeerMissing as error:
         print(f"  peer missing: community.general.iptables_state: {error}", flush=True)
         return None
     # As its documentation says: asynchronous and not polled, or it has no rollback.

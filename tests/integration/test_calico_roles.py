@@ -24,8 +24,8 @@ from .playbooks import Run, play, run_playbook
 
 POLICIES = {"allow-all-outbound", "allow-icmp", "allow-icmpv6", "allow-kubelet-port", "allow-node-port-dnat",
             "allow-sys-mgmt", "allow-vrrp"}  # fmt: skip
-WRITE = "calico_policies : Calico's policies of the cluster"
-ENDPOINTS = "calico_host_endpoints : Calico's host endpoints of the cluster"
+WRITE = "iks.hardening.calico_policies : Calico's policies of the cluster"
+ENDPOINTS = "iks.hardening.calico_host_endpoints : Calico's host endpoints of the cluster"
 
 
 @pytest.fixture(name="calico", params=["v1", "v3"])
@@ -147,6 +147,7 @@ def test_pods_outside_of_the_networks_stop_the_run(calico: Calico) -> None:
     assert names(calico, "endpoints") == set()
 
 
+@pytest.mark.parametrize("calico", ["v3"], indirect=True)
 def test_the_effect_is_awaited_and_told(calico: Calico) -> None:
     """Nothing enforces anything here: what is open stays so, and what is closed was so before."""
     closed = {"from": "controller", "endpoints": ["tcp/127.0.0.1:1"]}

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.calico.fixtures import Calico
-
 from tests.integration.playbooks import Result, play, run_playbook, task
 
 PUBLIC = "ibm.role == 'worker_public'"

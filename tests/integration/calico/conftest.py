@@ -7,7 +7,6 @@ from __future__ import annotations
 import pytest
 
 from tests.calico.fixtures import Calico, calico_v1, calico_v1_datastore, calico_v3, calico_v3_datastore
-
 from tests.integration.calico.cluster import Cluster
 
 __all__ = ["calico_v1", "calico_v1_datastore", "calico_v3", "calico_v3_datastore"]

@@ -44,7 +44,7 @@ def test_management_networks_contain_all_that_were_observed():
     nets = policy["spec"]["ingress"][0]["source"]["nets"]
     assert len(MANAGEMENT) == 59
     assert set(MANAGEMENT) <= set(nets)
-    assert nets == sorted(set(nets), key=lambda item: ipaddress.ip_network(item))
+    assert nets == sorted(set(nets), key=ipaddress.ip_network)
 
 
 @pytest.mark.parametrize("date", POLICIES_BY_DATE)
@@ -302,6 +302,11 @@ def test_settings_are_canonical_and_none_keeps_the_default():
     assert made.pod_networks == ("172.30.0.0/16",)
     assert made.cluster_nodes == ("10.0.0.1/32",)
     assert made.node_ports == ("30000:31000",)
+
+
+def test_an_empty_text_is_nothing_as_older_templates_write_it():
+    empty = {"calico_ipv6": "", "calico_private_endpoints": "", "catalogue_overlay": "", "locations": ""}
+    assert Cluster(empty).policies() == Cluster({}).policies()
 
 
 def test_what_nodes_use_is_found():

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.iks.hardening.plugins.module_utils.calico_compile import compile_policies
+from ansible_collections.iks.hardening.plugins.module_utils.calico_convert import to_v1, to_v3
 from ansible_collections.iks.hardening.plugins.module_utils.calico_felix import Settings
 from ansible_collections.iks.hardening.plugins.module_utils.calico_flows import read_flows
 from ansible_collections.iks.hardening.plugins.module_utils.calico_guard import broken_flows
@@ -86,3 +87,11 @@ def test_F29_a_policy_less_and_the_guard_says_what_breaks(left_out, broken):
     documents = [*kept, *subject.host_endpoints()]
     found = broken_flows(compile_policies([]), compile_policies(documents, BARE), read_flows(subject.flows()), BARE)
     assert broken in {item.flow.name for item in found if item.flow is not None and item.refuses}
+
+
+@pytest.mark.parametrize("options", CLUSTERS.values(), ids=list(CLUSTERS))
+def test_every_document_has_a_form_in_v1(options):
+    subject = cluster(**options, **MANAGED)
+    for item in (*subject.policies(), *subject.host_endpoints()):
+        resource = read_resource(item, "v3", "content")
+        assert to_v3(to_v1(resource)).normal() == resource.normal()
