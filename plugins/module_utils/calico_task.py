@@ -165,8 +165,8 @@ def _guard(
     whole, later = {**whole, **rest}, {**rest, **later}
     # Late: nothing of this is needed where nothing changes, and a target compiles what is imported.
     from .calico_compile import compile_policies
-    from .calico_settings import SETTINGS, SETTINGS_V1
     from .calico_guard import broken_flows, refusal
+    from .calico_settings import SETTINGS, SETTINGS_V1
 
     settings = SETTINGS_V1 if tool.api == "v1" else SETTINGS
     sides = [

@@ -29,7 +29,7 @@ PROGRAM = f"/srv/calico/calicoctl-{VERSION}"
 CERTIFICATES = "/root/cluster-admin"
 _FELIX = Path(__file__).resolve().parents[1] / "felix"
 _HOME = "/usr/local/lib/iks-lab/calico"
-_LOOP = '''\
+_LOOP = """\
 import json, shutil, subprocess, sys, time
 
 HOME, NODE = sys.argv[1:]
@@ -54,7 +54,7 @@ while True:
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         print(error, file=sys.stderr, flush=True)
     time.sleep(2)
-'''
+"""
 
 
 def provision(lab: Lab) -> None:
