@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from .calico_addresses import AddressSet, NamedPort, PortSet, merge_spans
-from .calico_felix import SETTINGS, Settings, read_settings
 from .calico_policy import (
     ACTIONS,
     ALLOW,
@@ -40,6 +39,7 @@ from .calico_policy import (
     in_namespace,
 )
 from .calico_selector import Selector, SelectorError, parse
+from .calico_settings import SETTINGS, Settings, read_settings
 from .errors import TrafficError, choices
 from .traffic import Network
 from .traffic_reading import parse_network, parse_protocol
@@ -110,6 +110,12 @@ def _metadata(document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _name(document: Mapping[str, Any]) -> str:
     return str(_metadata(document).get("name"))
+
+
+def _name_of_policy(document: Mapping[str, Any]) -> str:
+    """Without the default tier's prefix, with which some versions show it."""
+    name, prefix = _name(document), f"{DEFAULT_TIER}."
+    return name[len(prefix) :] if name.startswith(prefix) else name
 
 
 def _labels(value: object) -> Dict[str, str]:
@@ -241,7 +247,7 @@ def _policy(document: Mapping[str, Any], context: _Context) -> Policy:
         text = "!all()"
     return Policy(
         kind=kind,
-        name=_name(document),
+        name=_name_of_policy(document),
         selector=_selector(f"{subject}: spec.selector", text),
         hook=UNTRACKED if spec.get("doNotTrack") is True else PRE_DNAT if spec.get("preDNAT") is True else NORMAL,
         on_forward=spec.get("applyOnForward") is True,

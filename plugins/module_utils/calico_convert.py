@@ -13,7 +13,8 @@ from __future__ import annotations
 import ipaddress
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from .calico_model import TIER_LABEL, CalicoError, Resource, read_resource
+from .calico_metadata import TIER_LABEL
+from .calico_model import CalicoError, Resource, read_resource
 from .calico_rules import default_types
 from .calico_values import PROTOCOLS, canonical_network, canonical_port, canonical_protocol
 from .errors import HardeningError

@@ -1,155 +1,81 @@
 # Copyright: Contributors to the iks.hardening collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of Felix's configuration bears on verdicts: failsafe ports, tunnels, which interfaces are workloads'."""
+"""The fields of a FelixConfiguration, by what they hold.
+
+Source: the CRD felixconfigurations of Calico up to 3.30 and the reference documentation of 3.32. A false or a zero
+says something here: nearly every field overrides a default of Felix's own.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Mapping
 
-from .calico_addresses import NO_ADDRESSES, AddressSet
-from .calico_policy import PolicyError
-from .errors import TrafficError
-from .traffic import Network
-from .traffic_reading import parse_network, parse_protocol
-from .verdict import Address
+from .calico_schema import Flag, Free, ListOf, Struct, Text, Whole, Words
+from .calico_values import read_any_network
 
-GLOBAL = "default"
-NONE = "none"
+_FLAGS = """
+allowIPIPPacketsFromWorkloads allowVXLANPacketsFromWorkloads bpfConnectTimeLoadBalancingEnabled
+bpfDisableUnprivileged bpfEnabled bpfHostConntrackBypass bpfKubeProxyEndpointSlicesEnabled
+bpfKubeProxyIptablesCleanupEnabled bpfPolicyDebugEnabled debugDisableLogDropping disableConntrackInvalidCheck
+endpointReportingEnabled genericXDPEnabled healthEnabled ipipEnabled ipv6Support prometheusGoMetricsEnabled
+prometheusMetricsEnabled prometheusProcessMetricsEnabled prometheusWireGuardMetricsEnabled removeExternalRoutes
+routeSyncDisabled sidecarAccelerationEnabled usageReportingEnabled useInternalDataplaneDriver vxlanEnabled
+wireguardEnabled wireguardEnabledV6 wireguardHostEncryptionEnabled wireguardThreadingEnabled xdpEnabled
+"""
+_NUMBERS = """
+bpfExtToServiceConnmark bpfMapSizeConntrack bpfMapSizeConntrackCleanupQueue bpfMapSizeIPSets bpfMapSizeIfState
+bpfMapSizeNATAffinity bpfMapSizeNATBackend bpfMapSizeNATFrontend bpfMapSizePerCpuConntrack bpfMapSizeRoute debugPort
+deviceRouteProtocol goGCThreshold goMaxProcs goMemoryLimitMB healthPort ipipMTU iptablesMarkMask maxIpsetSize
+metadataPort nftablesMarkMask prometheusMetricsPort vxlanMTU vxlanMTUV6 vxlanPort vxlanVNI wireguardListeningPort
+wireguardListeningPortV6 wireguardMTU wireguardMTUV6 wireguardRoutingRulePriority
+"""
+_TEXTS = """
+awsSrcDstCheck bpfAttachType bpfCTLBLogFilter bpfConnectTimeLoadBalancing bpfConntrackLogLevel bpfConntrackCleanupMode
+bpfDataIfacePattern bpfDisableGROForIfaces bpfEnforceRPF bpfExternalServiceMode bpfHostNetworkedNATWithoutCTLB
+bpfKubeProxyHealthzPort bpfKubeProxyMinSyncPeriod bpfL3IfacePattern bpfLogLevel bpfMapSizeConntrackScaling bpfProfiling
+bpfRedirectToPeer cgroupV2Path chainInsertMode dataplaneDriver dataplaneWatchdogTimeout debugHost
+debugMemoryProfilePath debugSimulateCalcGraphHangAfter debugSimulateDataplaneApplyDelay debugSimulateDataplaneHangAfter
+defaultEndpointToHostAction deviceRouteSourceAddress deviceRouteSourceAddressIPv6 endpointReportingDelay
+endpointStatusPathPrefix featureDetectOverride featureGates floatingIPs flowLogsCollectorDebugTrace
+flowLogsFlushInterval flowLogsGoldmaneServer flowLogsLocalReporter flowLogsPolicyEvaluationMode healthHost
+interfaceExclude interfacePrefix interfaceRefreshInterval ipForwarding ipsetsRefreshInterval iptablesBackend
+iptablesFilterAllowAction iptablesFilterDenyAction iptablesLockFilePath iptablesLockProbeInterval iptablesLockTimeout
+iptablesMangleAllowAction iptablesNATOutgoingInterfaceFilter iptablesPostWriteCheckInterval iptablesRefreshInterval
+istioAmbientMode logDebugFilenameRegex logFilePath logPrefix logSeverityFile logSeverityScreen logSeveritySys
+metadataAddr mtuIfacePattern natOutgoingAddress natOutgoingExclusions netlinkTimeout nftablesFilterAllowAction
+nftablesFilterDenyAction nftablesMangleAllowAction nftablesMode nftablesRefreshInterval openstackRegion
+policySyncPathPrefix programClusterRoutes prometheusMetricsCAFile prometheusMetricsCertFile
+prometheusMetricsClientAuth prometheusMetricsHost prometheusMetricsKeyFile reportingInterval reportingTTL
+requireMTUFile routeRefreshInterval routeSource serviceLoopPrevention usageReportingInitialDelay usageReportingInterval
+windowsManageFirewallRules wireguardInterfaceName wireguardInterfaceNameV6 wireguardKeepAlive workloadSourceSpoofing
+xdpRefreshInterval
+"""
+# Numbers or texts by version, lists, structures.
+_OTHERS = """
+bpfConntrackTimeouts bpfDSROptoutCIDRs bpfExcludeCIDRsFromNAT bpfExportBufferSizeMB bpfForceTrackPacketsFromIfaces
+bpfJITHardening bpfLogFilters bpfPSNATPorts externalNodesList healthTimeoutOverrides istioDSCPMark kubeNodePortRanges
+logActionRateLimit logActionRateLimitBurst natPortRange routeTableRange routeTableRanges
+"""
+# `[]` closes them all, which leaving the field out does not.
+_FAILSAFE = ListOf(
+    Struct(
+        {
+            "protocol": Words(("TCP", "UDP", "SCTP", "tcp", "udp", "sctp"), required=True),
+            "port": Whole(0, 65535),
+            "net": Text(read_any_network),
+        },
+        kept=True,
+    ),
+    kept=True,
+)
+_FLAG, _WHOLE, _TEXT, _FREE = Flag(kept=True), Whole(), Text(), Free()
 
-
-@dataclass(frozen=True)
-class Failsafe:
-    """A port that stays open whatever policies say; a network of None is any peer."""
-
-    protocol: str
-    port: int
-    network: Optional[Network] = None
-
-    def lets(self, protocol: str, port: Optional[int], peer: Address) -> bool:
-        return (
-            protocol == self.protocol
-            and port == self.port
-            and (self.network is None or (self.network.version == peer.version and peer in self.network))
-        )
-
-
-def _ports(text: str) -> Tuple[Failsafe, ...]:
-    return tuple(Failsafe(item.split(":")[0], int(item.split(":")[1])) for item in text.split())
-
-
-# docs.tigera.io, "Failsafe rules", and the defaults in Felix's config/config_params.go of 3.x.
-INBOUND = _ports("tcp:22 udp:68 tcp:179 tcp:2379 tcp:2380 tcp:5473 tcp:6443 tcp:6666 tcp:6667")
-OUTBOUND = _ports("udp:53 udp:67 tcp:179 tcp:2379 tcp:2380 tcp:5473 tcp:6443 tcp:6666 tcp:6667")
-# The same file, of the Felix that comes with Calico 2.x.
-INBOUND_V1 = _ports("tcp:22 udp:68")
-OUTBOUND_V1 = _ports("tcp:2379 tcp:2380 tcp:4001 tcp:7001 udp:53 udp:67")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """`ipip` and `vxlan`: Felix runs that tunnel, and lets it pass between `hosts` whatever policies say."""
-
-    inbound: Tuple[Failsafe, ...] = INBOUND
-    outbound: Tuple[Failsafe, ...] = OUTBOUND
-    workload_prefixes: Tuple[str, ...] = ("cali",)
-    ipip: bool = False
-    vxlan: bool = False
-    vxlan_port: int = 4789
-    hosts: AddressSet = NO_ADDRESSES
-
-    def is_workload(self, interface: Optional[str]) -> bool:
-        return interface is not None and interface.startswith(self.workload_prefixes)
-
-
-SETTINGS = Settings()
-SETTINGS_V1 = Settings(inbound=INBOUND_V1, outbound=OUTBOUND_V1)
-
-
-def read_settings(documents: Iterable[Mapping[str, Any]], base: Settings = SETTINGS) -> Dict[str, Settings]:
-    """Node -> its settings, "default" for a node that has none of its own.
-
-    Read are FelixConfiguration (`default` and `node.<name>`), IPPool (which tunnels run) and Node (between which
-    addresses); what is not among the documents stays as in `base`. Raises PolicyError.
-    """
-    found: List[Tuple[str, Mapping[str, Any]]] = []
-    tunnels: Dict[str, Any] = {}
-    hosts: List[Network] = []
-    for document in documents:
-        kind, spec = document.get("kind"), document.get("spec") or {}
-        if kind == "FelixConfiguration":
-            found.append((str((document.get("metadata") or {}).get("name")), spec))
-        elif kind == "IPPool" and not spec.get("disabled"):
-            for field in ("ipip", "vxlan"):
-                if str(spec.get(f"{field}Mode", "Never")) != "Never":
-                    tunnels[field] = True
-        elif kind == "Node":
-            hosts += _host_addresses(document, spec)
-    base = replace(base, **tunnels, **({"hosts": AddressSet.of(hosts)} if hosts else {}))
-    own = dict(found)
-    everywhere = _with(base, GLOBAL, own.get(GLOBAL, {}))
-    settings = {GLOBAL: everywhere}
-    for name, spec in own.items():
-        if name.startswith("node."):
-            settings[name[len("node.") :]] = _with(everywhere, name, spec)
-    return settings
-
-
-def _host_addresses(document: Mapping[str, Any], spec: Mapping[str, Any]) -> List[Network]:
-    name = (document.get("metadata") or {}).get("name")
-    texts = [str((spec.get("bgp") or {}).get(field) or "") for field in ("ipv4Address", "ipv6Address")]
-    texts += [str(item.get("address") or "") for item in spec.get("addresses") or [] if isinstance(item, Mapping)]
-    try:
-        return [parse_network(f"Node {name}", text.split("/")[0]) for text in texts if text]
-    except TrafficError as error:
-        raise PolicyError(str(error)) from None
-
-
-def _with(settings: Settings, name: str, spec: Mapping[str, Any]) -> Settings:
-    subject = f"FelixConfiguration {name}"
-    changed: Dict[str, Any] = {}
-    for field, key in (("inbound", "failsafeInboundHostPorts"), ("outbound", "failsafeOutboundHostPorts")):
-        if spec.get(key) is not None:
-            changed[field] = read_failsafes(f"{subject}: {key}", spec[key])
-    if spec.get("interfacePrefix"):
-        changed["workload_prefixes"] = tuple(str(spec["interfacePrefix"]).split(","))
-    for field, key in (("ipip", "ipipEnabled"), ("vxlan", "vxlanEnabled")):
-        if isinstance(spec.get(key), bool):
-            changed[field] = spec[key]
-    if isinstance(spec.get("vxlanPort"), int):
-        changed["vxlan_port"] = spec["vxlanPort"]
-    return replace(settings, **changed)
-
-
-def read_failsafes(subject: str, value: object) -> Tuple[Failsafe, ...]:
-    """Failsafe ports from a list of {protocol, port, net}, or from text as `tcp:22, udp:10.0.0.0/8:68, none`.
-
-    `none`, and an empty list, leave no port open. A port without a protocol is TCP's. Raises PolicyError.
-    """
-    items: Sequence[Any] = value if isinstance(value, (list, tuple)) else str(value).split(",")
-    items = [item.strip() if isinstance(item, str) else item for item in items]
-    if [item for item in items if item != ""] in ([], [NONE]):
-        return ()
-    return tuple(_failsafe(subject, item) for item in items if item != "")
-
-
-def _failsafe(subject: str, item: object) -> Failsafe:
-    if isinstance(item, Mapping):
-        protocol, network, port = item.get("protocol", "tcp"), item.get("net"), item.get("port")
-    else:
-        text = str(item)
-        protocol, colon, rest = text.partition(":")
-        protocol, rest = (protocol, rest) if colon else ("tcp", text)
-        network, colon, port = rest.rpartition(":")
-        network = network.strip("[]")
-    if isinstance(port, bool) or not str(port).isascii() or not str(port).isdigit() or not 1 <= int(str(port)) <= 65535:
-        raise PolicyError(
-            f"{subject}: {item!r} has no port from 1 to 65535; write tcp:22, or none for no failsafe ports"
-        )
-    try:
-        return Failsafe(
-            parse_protocol(protocol or "tcp"), int(str(port)), parse_network(subject, network) if network else None
-        )
-    except TrafficError as error:
-        raise PolicyError(str(error)) from None
+FELIX_FIELDS: Mapping[str, Any] = {
+    **dict.fromkeys(_FLAGS.split(), _FLAG),
+    **dict.fromkeys(_NUMBERS.split(), _WHOLE),
+    **dict.fromkeys(_TEXTS.split(), _TEXT),
+    **dict.fromkeys(_OTHERS.split(), _FREE),
+    "failsafeInboundHostPorts": _FAILSAFE,
+    "failsafeOutboundHostPorts": _FAILSAFE,
+}

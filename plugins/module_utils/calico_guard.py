@@ -16,7 +16,6 @@ from fnmatch import fnmatchcase
 from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from .calico_addresses import Spans, changes
-from .calico_felix import Settings
 from .calico_flows import Flow
 from .calico_policy import (
     ALL_INTERFACES,
@@ -30,6 +29,7 @@ from .calico_policy import (
     PolicyRule,
     Side,
 )
+from .calico_settings import Settings
 from .calico_verdict import Decision, decide_packet, settings_of
 from .traffic import ANY, WITH_PORTS, Network, Rule
 from .verdict import Address, Packet
@@ -94,13 +94,15 @@ def broken_flows(
     flows = tuple(flows)
     old, new = _Side(before, settings), _Side(after, settings)
     found: List[Broken] = []
+    everywhere = tuple(flow for flow in flows if flow.node is None)
+    by_node = _by_node(flows)
     places = list(_places(before, after, nodes or {}))
     for place in places:
         bare = _without_policy(place, old, new)
         if bare is not None:
             found.append(bare)
             continue
-        for flow in flows:
+        for flow in by_node.get(place.node.name, everywhere):
             if _concerns(flow, place):
                 found += _broken(flow, place, old, new)
     return tuple(found) + tuple(_without_ssh(places, flows, old, new))
@@ -175,11 +177,18 @@ def _interfaces(endpoint: HostEndpoint, node: Node, before: Policies, after: Pol
 
 
 def _concerns(flow: Flow, place: _Place) -> bool:
-    return (
-        flow.node in (None, place.node.name)
-        and (flow.interface is None or fnmatchcase(place.interface, flow.interface))
-        and (flow.selector is None or flow.selector.matches(dict(place.endpoint.labels)))
+    return (flow.interface is None or fnmatchcase(place.interface, flow.interface)) and (
+        flow.selector is None or flow.selector.matches(place.endpoint.labels)
     )
+
+
+def _by_node(flows: Sequence[Flow]) -> Dict[str, List[Flow]]:
+    """Flows of each node that has some of its own, those of every node among them, in the order given."""
+    found: Dict[str, List[Flow]] = {flow.node: [] for flow in flows if flow.node is not None}
+    for flow in flows:
+        for name in found if flow.node is None else (flow.node,):
+            found[name].append(flow)
+    return found
 
 
 def _without_policy(place: _Place, old: _Side, new: _Side) -> Optional[Broken]:
@@ -323,14 +332,13 @@ def _points(
 
 def _without_ssh(places: Sequence[_Place], flows: Sequence[Flow], old: _Side, new: _Side) -> Iterator[Broken]:
     """Nodes without a failsafe SSH port whose endpoints let nobody reach SSH, when no flow tells who should."""
-    for name in sorted({place.node.name for place in places}):
-        asked = any(
-            flow.direction == "in" and flow.port == _SSH and flow.protocol == "tcp" and flow.node in (None, name)
-            for flow in flows
-        )
-        if asked or _has_ssh_failsafe(new, name):
+    asked = {flow.node for flow in flows if (flow.direction, flow.protocol, flow.port) == ("in", "tcp", _SSH)}
+    by_node: Dict[str, List[_Place]] = {}
+    for place in places:
+        by_node.setdefault(place.node.name, []).append(place)
+    for name, own in sorted(by_node.items()):
+        if asked & {None, name} or _has_ssh_failsafe(new, name):
             continue
-        own = [place for place in places if place.node.name == name]
         ssh = Flow("ssh", "in", "tcp", _EVERYONE, _SSH, "somebody has to be able to log in", node=name)
         if any(_reachable(ssh, place, old, new, new) for place in own):
             continue

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from .calico_felix_fields import FELIX_FIELDS
+from .calico_felix import FELIX_FIELDS
 from .calico_rules import (
     SELECTOR,
     V1_POLICY,
@@ -39,7 +39,6 @@ from .calico_values import (
     read_network,
     read_selector,
     read_v1_interface,
-    read_v1_label,
     read_v1_name,
     read_v3_interface,
     read_v3_label,
@@ -372,36 +371,6 @@ SPELLINGS: Mapping[str, Mapping[str, Kind]] = {
     api: {kind.spelling(api): kind for kind in _KINDS if kind.known_to(api)} for api in API_VERSIONS
 }
 
-_NAME = Text()
-_V1_LABELS = MapOf(read_v1_label)
-# Which fields the metadata of a v1 kind has.
-V1_METADATA: Mapping[str, Struct] = {
-    "GlobalNetworkPolicy": Struct(
-        {"name": Text(read_v1_name), "annotations": MapOf()},
-        hints={"labels": "policies of API v1 have none; write annotations", "namespace": "API v1 has no namespaces"},
-    ),
-    "HostEndpoint": Struct(
-        {"name": Text(read_v1_name), "node": Text(read_v1_name), "labels": _V1_LABELS},
-        hints={"annotations": "host endpoints of API v1 have none; write labels", "hostname": "it is called node"},
-    ),
-    "Profile": Struct({"name": Text(read_v1_name), "labels": _V1_LABELS, "tags": ListOf(Text(read_v1_name))}),
-    "IPPool": Struct({"cidr": _NETWORK}, hints={"name": "a pool of API v1 is named by its cidr"}),
-    "BGPPeer": Struct(
-        {"scope": Words(("global", "node"), required=True), "node": Text(read_v1_name), "peerIP": _ADDRESS}
-    ),
-    "Node": Struct({"name": Text(read_v1_name)}),
-    "WorkloadEndpoint": Struct(
-        {
-            "name": _NAME,
-            "workload": _NAME,
-            "orchestrator": _NAME,
-            "node": _NAME,
-            "activeInstanceID": _NAME,
-            "labels": _V1_LABELS,
-        }
-    ),
-}
-
 
 def find_kind(word: str, api: str) -> Kind:
     """The kind that a user names on a command line or in an option: any case, singular, plural or short.
@@ -411,7 +380,7 @@ def find_kind(word: str, api: str) -> Kind:
     wanted = word.lower()
     for kind in SPELLINGS[api].values():
         # In API v1 a policy is a policy; v3's name of it is understood for either API.
-        for name in {kind.name.lower(), kind.spelling(api).lower()}:
+        for name in (kind.name.lower(), kind.spelling(api).lower()):
             if wanted in (name, f"{name}s", f"{name[:-1]}ies" if name.endswith("y") else name, *kind.short):
                 return kind
     raise ValueRefused(one_of(word, SPELLINGS[api]))

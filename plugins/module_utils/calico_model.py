@@ -7,56 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional
 
-from .calico_kinds import API_VERSIONS, KINDS, SPELLINGS, V1_METADATA, Kind
+from .calico_kinds import API_VERSIONS, KINDS, SPELLINGS, Kind
+from .calico_metadata import (
+    BOOKKEEPING,
+    DOCUMENT,
+    TIER_LABEL,
+    TIERED,
+    V1_METADATA,
+    V1_NEEDED,
+    read_v3_metadata,
+    respelled,
+    tiered_name,
+)
 from .calico_values import (
-    MOST_ANNOTATIONS,
     ValueRefused,
     canonical_address,
     canonical_network,
     one_of,
-    read_annotation,
-    read_name,
-    read_namespaced_policy_name,
-    read_policy_name,
-    read_tier_name,
-    read_v3_label,
-    text_of,
 )
 from .errors import HardeningError
-
-TIER_LABEL = "projectcalico.org/tier"
-NAMESPACE_LABEL = "projectcalico.org/namespace"
-# Kubernetes' own bookkeeping: exported files are full of it, and what is sent must not pin an old state.
-_BOOKKEEPING = frozenset(
-    (
-        "uid",
-        "resourceVersion",
-        "creationTimestamp",
-        "generation",
-        "selfLink",
-        "managedFields",
-        "ownerReferences",
-        "finalizers",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "clusterName",
-        "generateName",
-    )
-)
-_METADATA = ("name", "namespace", "labels", "annotations")
-_DOCUMENT = ("apiVersion", "kind", "metadata", "spec", "status")
-_TIERED = frozenset(("GlobalNetworkPolicy", "NetworkPolicy", "StagedGlobalNetworkPolicy", "StagedNetworkPolicy"))
-_NAME_READERS = {
-    "GlobalNetworkPolicy": read_policy_name,
-    "StagedGlobalNetworkPolicy": read_policy_name,
-    "NetworkPolicy": read_namespaced_policy_name,
-    "StagedNetworkPolicy": read_namespaced_policy_name,
-    "Tier": read_tier_name,
-}
-_V1_NEEDED = {"IPPool": ("cidr",), "BGPPeer": ("scope", "peerIP"), "HostEndpoint": ("name", "node")}
-_SINGLE = frozenset(("KubeControllersConfiguration", "ClusterInformation", "IPAMConfiguration"))
 
 
 class CalicoError(HardeningError):
@@ -125,7 +96,7 @@ class Resource:
         fields = kind.spec(self.api)
         spec = self.spec if fields is None else fields.canonical(self.spec)
         labels = self.labels
-        if TIER_LABEL in labels and self.identity.kind in _TIERED:
+        if TIER_LABEL in labels and self.identity.kind in TIERED:
             # Newer versions write it beside spec.tier.
             labels = {key: value for key, value in labels.items() if key != TIER_LABEL}
         out: Dict[str, Any] = {"kind": self.identity.kind, "name": self.identity.name}
@@ -156,9 +127,7 @@ def read_resource(document: Mapping[str, Any], api: str, origin: str) -> Resourc
     try:
         kind = _kind_of(document, api)
         subject = f"{origin}: {kind.spelling(api)} {_shown_name(document)}"
-        for key in document:
-            if key not in _DOCUMENT:
-                raise ValueRefused(f"there is no such field here; {one_of(key, _DOCUMENT)}", str(key))
+        document = respelled(document, DOCUMENT)
         metadata = document.get("metadata")
         if metadata is None:
             metadata = {}
@@ -189,7 +158,7 @@ def stored_resource(document: Mapping[str, Any], api: str) -> Resource:
     name = metadata.get("name")
     if not name:
         raise CalicoError(f"the datastore gave a {kind.name} without a name")
-    name, prefixed = _tiered_name(kind, name)
+    name, prefixed = tiered_name(kind, name)
     identity = Identity(kind.name, name, metadata.get("namespace") if kind.namespaced else None)
     return Resource(api, identity, labels, annotations, spec, "the datastore", prefixed=prefixed)
 
@@ -244,12 +213,12 @@ def _path(path: Any) -> str:
 
 def _read_v1(kind: Kind, metadata: Mapping[str, Any], spec: Any, origin: str) -> Resource:
     try:
-        read = V1_METADATA[kind.name].read({key: item for key, item in metadata.items() if key not in _BOOKKEEPING})
+        read = V1_METADATA[kind.name].read({key: item for key, item in metadata.items() if key not in BOOKKEEPING})
     except ValueRefused as error:
         error.path.insert(0, "metadata")
         raise
     fields = _read_spec(kind, "v1", spec)
-    for name in _V1_NEEDED.get(kind.name, ("name",)):
+    for name in V1_NEEDED.get(kind.name, ("name",)):
         if not read.get(name):
             raise ValueRefused("is missing", "metadata", name)
     if kind.name == "BGPPeer" and (read["scope"] == "node") != bool(read.get("node")):
@@ -298,22 +267,15 @@ def _v1_names(resource: Resource) -> Dict[str, Any]:
     return {"name": identity.name} if identity.node is None else {"name": identity.name, "node": identity.node}
 
 
-def _tiered_name(kind: Kind, name: str) -> Tuple[str, bool]:
-    """calicoctl up to 3.29 or so hides the default tier's name in front of a policy's, and adds it when asked."""
-    if kind.name in _TIERED and name.startswith("default.") and len(name) > 8:
-        return name[8:], True
-    return name, False
-
-
 def _read_v3(kind: Kind, metadata: Mapping[str, Any], spec: Any, origin: str) -> Resource:
     try:
-        read = _v3_metadata(kind, metadata)
+        read = read_v3_metadata(kind, metadata)
     except ValueRefused as error:
         error.path.insert(0, "metadata")
         raise
     spec = _read_spec(kind, "v3", spec)
-    name, prefixed = _tiered_name(kind, read["name"])
-    if kind.name in _TIERED:
+    name, prefixed = tiered_name(kind, read["name"])
+    if kind.name in TIERED:
         tier = spec.get("tier") or "default"
         before, dot, _rest = read["name"].partition(".")
         if dot and before not in (tier, "knp", "ossg"):
@@ -335,68 +297,3 @@ def _read_v3(kind: Kind, metadata: Mapping[str, Any], spec: Any, origin: str) ->
         origin,
         prefixed=prefixed,
     )
-
-
-def _v3_metadata(kind: Kind, metadata: Mapping[str, Any]) -> Dict[str, Any]:
-    out: Dict[str, Any] = {"labels": {}, "annotations": {}}
-    for key, value in metadata.items():
-        if key in _BOOKKEEPING or value is None:
-            continue
-        if key == "labels":
-            out[key] = _pairs(key, value, read_v3_label)
-        elif key == "annotations":
-            out[key] = _pairs(key, value, read_annotation)
-        elif key in ("name", "namespace"):
-            out[key] = _identifier(key, value)
-        elif key == "node" and kind.name == "HostEndpoint":
-            raise ValueRefused("in API v3 it belongs under spec", key)
-        else:
-            raise ValueRefused(f"there is no such field here; {one_of(key, _METADATA)}", str(key))
-    if "name" not in out:
-        raise ValueRefused("is missing", "name")
-    _refusing("name", _NAME_READERS.get(kind.name, read_name), out["name"])
-    if kind.namespaced:
-        # calicoctl puts a policy without one into the namespace "default".
-        _refusing("namespace", read_name, out.setdefault("namespace", "default"))
-    elif out.pop("namespace", ""):
-        raise ValueRefused(f"a {kind.name} belongs to no namespace; leave it out", "namespace")
-    if kind.name in _SINGLE and out["name"] != "default":
-        raise ValueRefused(f"{out['name']!r}: there is only one {kind.name}, and it is called default", "name")
-    if kind.name in ("GlobalNetworkSet", "NetworkSet") and NAMESPACE_LABEL in out["labels"]:
-        raise ValueRefused("Calico sets this label itself; leave it out", "labels", NAMESPACE_LABEL)
-    size = sum(len(key) + len(value) for key, value in out["annotations"].items())
-    if size > MOST_ANNOTATIONS:
-        raise ValueRefused(f"{size} bytes are more than {MOST_ANNOTATIONS}", "annotations")
-    return out
-
-
-def _identifier(key: str, value: Any) -> str:
-    text = text_of(value)
-    if text is None:
-        raise ValueRefused(f"{value!r} is not text; YAML reads yes, no, on and off as true and false: quote it", key)
-    return text
-
-
-def _refusing(key: str, reader: Any, value: str) -> None:
-    try:
-        reader(value)
-    except ValueRefused as error:
-        error.path.insert(0, key)
-        raise
-
-
-def _pairs(key: str, value: Any, reader: Any) -> Dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise ValueRefused(f"{value!r:.60} is not a mapping of names to texts", key)
-    out = {}
-    for name, item in value.items():
-        text = ("true" if item else "false") if isinstance(item, bool) else "" if item is None else text_of(item)
-        if text is None:
-            raise ValueRefused(f"{item!r:.60} is not text", key, str(name))
-        try:
-            reader(str(name), text)
-        except ValueRefused as error:
-            error.path[:0] = [key, str(name)]
-            raise
-        out[str(name)] = text
-    return out

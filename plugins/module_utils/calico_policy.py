@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Dict, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Tuple
 
 from .calico_addresses import AddressSet, PortSet
 from .errors import HardeningError
 from .verdict import Address, Packet
 
 if TYPE_CHECKING:
-    from .calico_felix import Settings
     from .calico_selector import Selector
+    from .calico_settings import Settings
 
 INGRESS, EGRESS = "Ingress", "Egress"
 ALLOW, DENY, PASS, LOG = ACTIONS = ("Allow", "Deny", "Pass", "Log")
@@ -180,6 +180,8 @@ class Policies:
         default_factory=dict, repr=False, compare=False
     )
 
+    _by_node: Dict[str, Tuple[HostEndpoint, ...]] = field(default_factory=dict, repr=False, compare=False)
+
     def applied(self, endpoint: HostEndpoint) -> Tuple[Tier, ...]:
         """The tiers with the policies that select the endpoint, those without any left out."""
         found = self._applied.get(endpoint.labels)
@@ -201,16 +203,23 @@ class Policies:
         addresses = set(node.interfaces.get(interface, ()))
         own = [
             item
-            for item in self.endpoints
-            if item.node == node.name
-            and (item.interface == interface or (not item.interface and addresses.intersection(item.addresses)))
+            for item in self._endpoints_of(node)
+            if item.interface == interface or (not item.interface and addresses.intersection(item.addresses))
         ]
         return min(own, key=lambda item: item.name, default=None) or self.endpoint_everywhere(node)
 
     def endpoint_everywhere(self, node: Node) -> Optional[HostEndpoint]:
         """The endpoint of a node that is for all interfaces, if there is one."""
-        found = [item for item in self.endpoints if item.node == node.name and item.interface == ALL_INTERFACES]
+        found = [item for item in self._endpoints_of(node) if item.interface == ALL_INTERFACES]
         return min(found, key=lambda item: item.name, default=None)
+
+    def _endpoints_of(self, node: Node) -> Tuple[HostEndpoint, ...]:
+        if self.endpoints and not self._by_node:
+            grouped: Dict[str, List[HostEndpoint]] = {}
+            for item in self.endpoints:
+                grouped.setdefault(item.node, []).append(item)
+            self._by_node.update({name: tuple(items) for name, items in grouped.items()})
+        return self._by_node.get(node.name, ())
 
 
 def _selects(policy: Policy, labels: Mapping[str, str]) -> bool:

@@ -172,6 +172,13 @@ def _settle_v1_entity(entity: Dict[str, Any]) -> None:
             entity[many] = sorted({*entity.get(many, ()), entity.pop(one)})
 
 
+def _read_ip_version(value: Any) -> Any:
+    if value not in (4, 6):
+        raise ValueRefused(f"{value!r} is neither 4 nor 6")
+    return value
+
+
+_IP_VERSION = Scalar(_read_ip_version, lambda value: value)
 _ICMP_FIELDS = Struct({"type": Whole(0, 254), "code": Whole(0, 255)}, check=_check_icmp)
 
 _V1_ENTITY = Struct(
@@ -197,7 +204,7 @@ _V1_ENTITY = Struct(
 V1_RULE = Struct(
     {
         "action": Words(ACTIONS["v1"], required=True),
-        "ipVersion": Whole(4, 6),
+        "ipVersion": _IP_VERSION,
         "protocol": _PROTOCOL["v1"],
         "notProtocol": _PROTOCOL["v1"],
         "icmp": _ICMP_FIELDS,
@@ -234,7 +241,7 @@ _HTTP_PATH = Struct({"exact": Text(), "prefix": Text()}, check=_check_path)
 V3_RULE = Struct(
     {
         "action": Words(ACTIONS["v3"], required=True),
-        "ipVersion": Whole(4, 6),
+        "ipVersion": _IP_VERSION,
         "protocol": _PROTOCOL["v3"],
         "notProtocol": _PROTOCOL["v3"],
         "icmp": _ICMP_FIELDS,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
@@ -146,7 +147,7 @@ class Real:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             hint = "; write it without quotes" if isinstance(value, str) and value[:1].isdigit() else ""
             raise ValueRefused(f"{_shown(value)} is not a number{hint}")
-        if value != value or value in (float("inf"), float("-inf")):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ValueRefused(f"{value} is not a number that JSON can hold")
         return value
 
@@ -157,7 +158,7 @@ class Real:
 class ListOf:
     """A list; where it is not `ordered`, neither the order nor a repetition in it means anything."""
 
-    def __init__(self, item: Any, ordered: bool = False, most: Optional[int] = None, kept: bool = False) -> None:
+    def __init__(self, item: Any, ordered: bool = False, kept: bool = False) -> None:
         self._item = item
         self._ordered = ordered
         self._kept = kept

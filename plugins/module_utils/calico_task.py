@@ -165,7 +165,7 @@ def _guard(
     whole, later = {**whole, **rest}, {**rest, **later}
     # Late: nothing of this is needed where nothing changes, and a target compiles what is imported.
     from .calico_compile import compile_policies
-    from .calico_felix import SETTINGS, SETTINGS_V1
+    from .calico_settings import SETTINGS, SETTINGS_V1
     from .calico_guard import broken_flows, refusal
 
     settings = SETTINGS_V1 if tool.api == "v1" else SETTINGS

@@ -208,20 +208,19 @@ def read_address(value: str) -> str:
     return value
 
 
-@lru_cache(maxsize=65536)
 def canonical_network(value: Any) -> Any:
     """The network without host bits in its shortest spelling."""
     try:
-        return read_network(value)[0]
-    except (ValueRefused, AttributeError):
+        return read_network(value)[0] if isinstance(value, str) else value
+    except ValueRefused:
         return value
 
 
 def canonical_address(value: Any) -> Any:
     """The address in its shortest spelling."""
     try:
-        return read_network(value)[0].partition("/")[0]
-    except (ValueRefused, AttributeError):
+        return read_network(value)[0].partition("/")[0] if isinstance(value, str) else value
+    except ValueRefused:
         return value
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from .calico_felix import GLOBAL, SETTINGS, Failsafe, Settings
 from .calico_policy import (
     ALL_INTERFACES,
     ALLOW,
@@ -33,6 +32,7 @@ from .calico_policy import (
     Policy,
     PolicyRule,
 )
+from .calico_settings import GLOBAL, SETTINGS, Failsafe, Settings
 from .verdict import Packet
 
 # Stages besides those of the policies' hooks.

@@ -238,8 +238,8 @@ options:
     type: bool
     default: false
 seealso:
-  - name: calicoctl
-    description: The steps of the page, on Linux, macOS and Windows, and what each becomes.
+  - name: calicoctl v1.4.0
+    description: The release that the page supports.
     link: https://github.com/projectcalico/calicoctl/releases/tag/v1.4.0
 """
 

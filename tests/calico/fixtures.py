@@ -5,7 +5,7 @@
 
 `-p tests.calico.fixtures`, or import what is needed into a conftest.py: calico_v1 and calico_v3 with their
 `..._datastore`, and calico_kube.
-CALICOCTL_BIN and CALICOCTL_V1_BIN name real tools (3.25.2, 1.4.0) to be driven instead of the stand-ins.
+CALICOCTL_BIN names real tools (1.4.0, 3.25.2; separated by colons), which are then driven instead of the stand-ins.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pytest
 from . import kube_api
 from .certificates import Authority, Pair
 from .etcd import Etcd, running
-from .install import install
+from .install import tool
 from .kube_api import KubeApi
 
 # How long "for ever" is for a stand-in in these tests: 30 s of the real tool's waiting are 1.5 s.
@@ -73,12 +73,6 @@ class Calico:
             self.etcd.replace_v3({})
 
 
-def tool(version: str, folder: Path, patience: float = PATIENCE) -> Path:
-    """The stand-in of a version in `folder`, or the real tool that the environment names."""
-    real = os.environ.get("CALICOCTL_V1_BIN" if version.startswith("1.") else "CALICOCTL_BIN")
-    return Path(real) if real else install(folder / f"calicoctl-{version}", version, patience)
-
-
 def config_v1(url: str, ca: object = "", cert: object = "", key: object = "") -> str:
     """A configuration file of calicoctl 1.x, as the page prints it."""
     lines = ["apiVersion: v1", "kind: calicoApiConfig", "metadata:", "spec:", "  datastoreType: etcdv2"]
@@ -112,7 +106,7 @@ def _with_etcd(api: str, version: str, folder: Path) -> Iterator[Calico]:
     with running(folder / "etcd", authority=authority) as etcd:
         config = folder / "calicoctl.cfg"
         config.write_text(render(etcd.url, authority.ca, admin.cert, admin.key), encoding="utf-8")
-        yield Calico(api, version, tool(version, folder), config, etcd, None, authority, admin)
+        yield Calico(api, version, tool(folder, version, PATIENCE), config, etcd, None, authority, admin)
 
 
 @pytest.fixture(scope="session")
@@ -149,7 +143,7 @@ def config_kube(kubeconfig: Path) -> str:
 
 @pytest.fixture(scope="session")
 def calico_kube_tool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tool("3.25.2", tmp_path_factory.mktemp("calico-kube-tool"))
+    return tool(tmp_path_factory.mktemp("calico-kube-tool"), "3.25.2", PATIENCE)
 
 
 @pytest.fixture

@@ -18,20 +18,34 @@ import urllib.parse
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from .certificates import Authority, Pair
 from .kube_objects import Objects, Refused, labelled
 from .kube_schema import CALICO, RESOURCES, Resource
 
-VERSION = {"major": "1", "minor": "26", "gitVersion": "v1.26.15+stand-in", "platform": "linux/amd64"}
+# Clients insist on every one of these.
+VERSION = {
+    "major": "1",
+    "minor": "26",
+    "gitVersion": "v1.26.15+stand-in",
+    "gitCommit": "0",
+    "gitTreeState": "clean",
+    "buildDate": "2024-03-14T00:00:00Z",
+    "goVersion": "none",
+    "compiler": "none",
+    "platform": "linux/amd64",
+}
 READERS = frozenset({"reader"})
 _WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 @dataclass
 class KubeApi:
-    """A running server. `requests` has every (method, path, user) that was answered, for tests that count them."""
+    """A running server. `requests` has every (method, path, user) that was answered, for tests that count them.
+
+    `faults` are asked before a request is acted on, with its method and path: each may raise Refused, or wait.
+    """
 
     url: str
     authority: Authority
@@ -40,6 +54,7 @@ class KubeApi:
     objects: Objects
     tokens: Dict[str, str] = field(default_factory=dict)
     requests: List[Tuple[str, str, str]] = field(default_factory=list)
+    faults: List[Callable[[str, str], None]] = field(default_factory=list)
 
     def kubeconfig(self, pair: Optional[Pair] = None, token: str = "", inline: bool = False) -> str:
         """JSON (which is YAML) for a client: the admin's by default; `inline` holds the PEM text itself."""
@@ -213,6 +228,8 @@ class _Handler(BaseHTTPRequestHandler):
             text = f'User "{user}" cannot {what}{where}'
             named = f' "{name}"' if name else ""
             raise Refused(403, "Forbidden", f"{row.qualified}{named} is forbidden: {text}")
+        for fault in list(self.server.api.faults):
+            fault(self.command, url.path)
         if rest not in ([], ["status"]):
             raise Refused(404, "NotFound", "the server could not find the requested resource")
         return self._acted(row, namespace, name, query, body)

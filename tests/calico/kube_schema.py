@@ -33,7 +33,7 @@ class Resource:
     plural: str
     kind: str
     namespaced: bool
-    verbs: Tuple[str, ...] = ("create", "delete", "get", "list", "patch", "update", "watch")
+    verbs: Tuple[str, ...] = ("create", "delete", "get", "list", "patch", "update")
 
     @property
     def api_version(self) -> str:

@@ -14,6 +14,7 @@ import urllib.request
 import pytest
 
 from .fixtures import config_kube
+from .kube_objects import Refused
 from .kube_schema import CALICO, NETWORKING, RESOURCES
 
 
@@ -59,6 +60,38 @@ def test_older_version_of_a_resource_is_not_written_over_a_newer_one(calico_kube
     done = applied(calico_kube, old, check=False)
     assert done.returncode == 1
     assert "update conflict: GlobalNetworkPolicy(default.p)" in done.stderr
+
+
+def test_conflicting_writer_is_overtaken_after_some_tries(calico_kube):
+    applied(calico_kube, policy(order=10))
+    left = [3]
+
+    def conflict(method, path):
+        if method == "PUT" and left[0]:
+            left[0] -= 1
+            raise Refused(409, "Conflict", "the object has been modified")
+
+    calico_kube.kube.faults.append(conflict)
+    applied(calico_kube, policy(order=11))
+    assert calico_kube.kube.custom("globalnetworkpolicies")["default.p"]["spec"]["order"] == 11
+    assert left == [0]
+
+
+def test_one_resource_that_fails_does_not_stop_the_others(calico_kube):
+    posted = []
+
+    def second_fails(method, path):
+        if method == "POST":
+            posted.append(path)
+            if len(posted) == 2:
+                raise Refused(500, "InternalError", "etcdserver: request timed out")
+
+    calico_kube.kube.faults.append(second_fails)
+    done = applied(calico_kube, policy("a"), policy("b"), policy("c"), check=False)
+    assert done.returncode == 1
+    assert done.stdout == "Partial success: applied the first 2 out of 3 'GlobalNetworkPolicy' resources:\n"
+    assert done.stderr == "Hit error(s): [etcdserver: request timed out]\n"
+    assert calico_kube.kube.custom("globalnetworkpolicies").keys() == {"default.a", "default.c"}
 
 
 def test_nodes_are_those_of_the_cluster(calico_kube):

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The stand-in does what the real tool did: every recorded case is run again, against a real etcd, and compared.
 
-With CALICOCTL_BIN naming a real binary (1.4.0 or 3.25.2) its cases run against that one; then a dead datastore is
+With CALICOCTL_BIN naming real binaries (1.4.0, 3.25.2) their cases run against those; then a dead datastore is
 waited for as long as the tool does.
 """
 
@@ -17,7 +17,7 @@ import pytest
 
 from . import transcripts
 from .bed import Bed
-from .install import install
+from .install import VERSIONS, tool
 from .transcripts import Case, comparable, comparable_keys
 
 # Recorded, but not run again, and why.
@@ -54,16 +54,9 @@ def bed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory):
-    """The executable of each version: installed, or the real one that CALICOCTL_BIN names."""
+    """The executable of each version: the stand-in, or the real one that CALICOCTL_BIN names."""
     folder = tmp_path_factory.mktemp("tools")
-    found = {f"v{v}": install(folder / f"calicoctl-{v}", v, PATIENCE) for v in ("1.4.0", "3.25.2")}
-    real = os.environ.get("CALICOCTL_BIN")
-    if real:
-        asked = subprocess.run([real, "version"], capture_output=True, text=True, timeout=120, check=False)
-        for version in found:
-            if f"Client Version:    {version}" in asked.stdout:
-                found[version] = Path(real)
-    return found
+    return {f"v{version}": tool(folder, version, PATIENCE) for version in VERSIONS}
 
 
 def test_every_recorded_case_is_run_again_or_named():
@@ -73,7 +66,7 @@ def test_every_recorded_case_is_run_again_or_named():
         assert len(names) - len(NOT_REPLAYED[version]) == REPLAYED[version]
 
 
-def _start(case: Case, tool: Path, bed: Bed, folder: Path) -> subprocess.Popen:
+def _start(case: Case, program: Path, bed: Bed, folder: Path) -> subprocess.Popen:
     everything = " ".join([*case.argv, *case.env.values(), *case.files.values()])
     bed.need(everything)
     files = {**case.files, **(DIRECTORY if "/work-dir/dirtest" in case.argv else {})}
@@ -86,7 +79,7 @@ def _start(case: Case, tool: Path, bed: Bed, folder: Path) -> subprocess.Popen:
     stdin = (folder / "stdin").open("rb") if "stdin" in files else subprocess.DEVNULL
     try:
         return subprocess.Popen(
-            [str(tool), *argv],
+            [str(program), *argv],
             cwd=folder,
             env={"PATH": os.environ["PATH"], "HOME": str(folder), **environment},
             stdin=stdin,

@@ -273,8 +273,8 @@ class _Writer:
         self.chains[table][f"cali-{kind}-host"].append(f"{match}-g {chain}")
 
     def _filter(self, endpoint: _Endpoint) -> None:
-        for direction, normal, forward, failsafe in (
-            ("ingress", FROM, FROM_FORWARD, "in"), ("egress", TO, TO_FORWARD, "out")):  # fmt: skip
+        ways = (("ingress", FROM, FROM_FORWARD, "in"), ("egress", TO, TO_FORWARD, "out"))
+        for direction, normal, forward, failsafe in ways:
             listed = [item for item in self._applied(endpoint, direction) if not _early(item)]
             ends = self._profiles(endpoint, direction)
             body = self._body("filter", listed, direction, True)

@@ -49,6 +49,8 @@ class CalicoPackets(Packets):
                 one = self._dnat(direction, version)
             else:
                 case = self._one(direction, version)
+                if case and "invalid" in case.packet.states and self.rng.random() < 0.7:
+                    continue  # connection tracking decides about them; policies are what is asked about
                 one = case and Translated(case, case.packet)
             if one is not None:
                 found.append(one)
@@ -98,7 +100,7 @@ class Resources:
         found += [self._policy(number) for number in range(rng.randrange(1, 9))]
         found.append({"kind": "Profile", "metadata": {"name": "own"}, "spec": {
             "labelsToApply": {rng.choice(_LABELS): rng.choice(_VALUES)},
-            "ingress": self._rules(3), "egress": self._rules(3)}})  # fmt: skip
+            "ingress": self._rules(3, passes=0), "egress": self._rules(3, passes=0)}})  # fmt: skip
         found.append({"kind": "Tier", "metadata": {"name": "early"},
                       "spec": {"order": 10, "defaultAction": rng.choice(("Pass", "Pass", "Deny"))}})  # fmt: skip
         if rng.random() < 0.6:
@@ -108,7 +110,8 @@ class Resources:
                     spec[key] = [self._failsafe() for _ in range(rng.randrange(4))]
             found.append({"kind": "FelixConfiguration", "metadata": {"name": f"node.{NODE}"}, "spec": spec})
         if rng.random() < 0.3:
-            peer = rng.choice([packet for packet in self.packets if packet.source.version == self._version()])
+            tunnelled = [packet for packet in self.packets if (packet.protocol, packet.port) == ("udp", 4789)]
+            peer = rng.choice(tunnelled or self.packets)
             address = rng.choice((peer.source, peer.destination))
             found.append({"kind": "IPPool", "metadata": {"name": "pods"}, "spec": {"vxlanMode": "Always"}})
             found.append(
@@ -116,9 +119,6 @@ class Resources:
             )
         rng.shuffle(found)
         return found
-
-    def _version(self) -> int:
-        return self.packets[0].source.version
 
     def _labels(self) -> dict[str, str]:
         return {name: self.rng.choice(_VALUES) for name in _LABELS if self.rng.random() < 0.7}
@@ -143,7 +143,7 @@ class Resources:
 
     def _endpoints(self) -> list[dict[str, Any]]:
         found = []
-        for name, interface, chance in (("b", "eth0", 0.8), ("c", "eth1", 0.6), ("d", "*", 0.25), ("a", "eth0", 0.1)):
+        for name, interface, chance in (("b", "eth0", 0.8), ("c", "eth1", 0.6), ("d", "*", 0.4), ("a", "eth0", 0.1)):
             if self.rng.random() > chance:
                 continue
             own = [str(ipaddress.ip_interface(text).ip) for text in ADDRESSES.get(interface, ())]
@@ -153,8 +153,11 @@ class Resources:
                 if self.rng.random() < 0.3:
                     del spec["interfaceName"]
             profiles = self.rng.choice(([], [], ["own"], ["own", "projectcalico-default-allow"], ["missing"]))
-            port = self.rng.choice(self.packets).port or 80
-            spec.update(profiles=profiles, ports=[{"name": "named", "protocol": "TCP", "port": port}])
+            ports = [
+                {"name": "named", "protocol": protocol, "port": self.rng.choice(self.packets).port or 80}
+                for protocol in self.rng.choice((["TCP"], ["UDP"], ["UDP", "TCP"]))
+            ]
+            spec.update(profiles=profiles, ports=ports)
             found.append({"kind": "HostEndpoint", "metadata": {"name": name, "labels": self._labels()}, "spec": spec})
         found.append({"kind": "HostEndpoint", "metadata": {"name": "0", "labels": {}},
                       "spec": {"node": "another", "interfaceName": "*"}})  # fmt: skip
@@ -185,12 +188,13 @@ class Resources:
             spec["tier"], name = "early", f"early.{name}"
         return {"kind": "GlobalNetworkPolicy", "metadata": {"name": name}, "spec": spec}
 
-    def _rules(self, most: int) -> list[dict[str, Any]]:
-        return [self._rule() for _ in range(self.rng.randrange(most + 1))]
+    def _rules(self, most: int, passes: int = 2) -> list[dict[str, Any]]:
+        """`passes`: how often Pass. It has no meaning in a profile: to where should it pass a packet on?"""
+        return [self._rule(passes) for _ in range(self.rng.randrange(most + 1))]
 
-    def _rule(self) -> dict[str, Any]:
+    def _rule(self, passes: int) -> dict[str, Any]:
         rng, packet = self.rng, self.rng.choice(self.packets)
-        rule: dict[str, Any] = {"action": rng.choices(("Allow", "Deny", "Pass", "Log"), (6, 3, 2, 1))[0]}
+        rule: dict[str, Any] = {"action": rng.choices(("Allow", "Deny", "Pass", "Log"), (6, 3, passes, 1))[0]}
         name = _NAMES.get(packet.protocol) or _NUMBERS.get(packet.protocol) or int(packet.protocol)
         if rng.random() < 0.6:
             rule["protocol"] = name
@@ -217,7 +221,7 @@ class Resources:
                 continue
             more = [f"{low}:{low + 40}" for low in rng.sample(range(1, 65000), rng.choice((0, 1, 18)))]
             ports: list[Any] = [rng.choice((port, f"{max(1, port - 3)}:{min(65535, port + 3)}")), *more]
-            if rng.random() < 0.2 and rule["protocol"] == "TCP":
+            if rng.random() < 0.25 and rule["protocol"] in ("TCP", "UDP"):
                 ports = rng.choice((["named"], [*ports, "named"]))
             rng.shuffle(ports)
             rule[side] = {rng.choice(("ports", "ports", "ports", "notPorts")): ports}

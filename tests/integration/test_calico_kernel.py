@@ -98,7 +98,11 @@ def test_the_kernel_does_what_the_verdict_says(
             assert outcome.allowed == (index in passed), f"the kernel said {index in passed}: {told}"
             compared[outcome.allowed] += 1
             stages[outcome.decision.stage] += 1
-        foretold, found = decided(outcomes, directions), counted(after, directions)
+        told_of = directions
+        if direction == "forward" and any(item.case.packet.direction == "in" for item in items):
+            # The host itself answers what was not translated, and its answers meet egress rules.
+            told_of = ("Ingress",)
+        foretold, found = decided(outcomes, told_of), counted(after, told_of)
         assert foretold == found, (
             f"{where}: rules that decided\nforetold {foretold - found}\nfound {found - foretold}\n"
             f"{json.dumps(documents, indent=1)}\n{text}"

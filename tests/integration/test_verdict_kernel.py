@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -29,6 +30,18 @@ NIGHTLY = bool(os.environ.get("IKS_NIGHTLY"))
 # Rulesets for each backend, family and direction, with this many packets each: 2 * 2 * 3 * 5 * 50 comparisons.
 RULESETS = 50 if NIGHTLY else 5
 PACKETS = 50
+
+
+def one_sided(compared: Counter[str]) -> bool:
+    return not 5 <= compared["accept"] <= compared.total() - 5
+
+
+def turns(compared: Counter[str]) -> Iterator[int]:
+    """As many as are wanted, and more of them as long as nearly every packet passed, or none."""
+    for turn in range(RULESETS * 4):
+        if turn >= RULESETS and not one_sided(compared):
+            return
+        yield turn
 
 
 def counted(save: Save) -> Counter[tuple[str, str, int]]:
@@ -66,7 +79,7 @@ def test_rules_of_others_decide_as_the_verdict_says(
     maker = Packets(rng)
     maker.number = rng.randrange(2**20)
     compared = Counter[str]()
-    for turn in range(RULESETS):
+    for turn in turns(compared):
         cases = maker.some(direction, version, PACKETS)
         text = random_save(rng, direction, cases)
         where = f"seed {seed}, {backend}, IPv{version}, {direction}, ruleset {turn}"
@@ -81,8 +94,8 @@ def test_rules_of_others_decide_as_the_verdict_says(
             compared[verdict.action] += 1
         foretold, found = matched(verdicts), counted(after)
         assert foretold == found, f"{where}: counters\n{foretold - found}\n{found - foretold}\n{text}"
-    assert compared.total() == RULESETS * PACKETS
-    assert 5 <= compared["accept"] <= compared.total() - 5, "one-sided: it proves nothing"
+    assert compared.total() >= RULESETS * PACKETS
+    assert not one_sided(compared), "it proves nothing"
 
 
 @pytest.mark.parametrize("backend", ["nft", "legacy"])
@@ -97,7 +110,7 @@ def test_rules_of_the_model_decide_as_the_verdict_says(
     maker = Packets(rng, ours=True)
     hook = {"in": "INPUT", "out": "OUTPUT", "forward": "FORWARD"}[direction]
     compared = Counter[str]()
-    for turn in range(RULESETS):
+    for turn in turns(compared):
         cases = maker.some(direction, version, PACKETS)
         closing = default_rules([{"direction": direction, "interface": "eth0"}]) if rng.random() < 0.6 else ()
         ruleset = Ruleset("node", 900, tuple(random_rules(rng, direction, cases, 10)), closing)
@@ -117,5 +130,5 @@ def test_rules_of_the_model_decide_as_the_verdict_says(
             assert by is not None, told
             assert by.action == verdict.action.replace("return", "accept"), f"{by}: {told}"
             assert by.comment == (verdict.rule.comment if verdict.rule else ""), f"{by}: {told}"
-    assert compared.total() == RULESETS * PACKETS
-    assert 5 <= compared["accept"] <= compared.total() - 5, "one-sided: it proves nothing"
+    assert compared.total() >= RULESETS * PACKETS
+    assert not one_sided(compared), "it proves nothing"

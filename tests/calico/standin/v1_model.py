@@ -208,7 +208,7 @@ def _entity_errors(entity: dict):
         if not selector.valid(entity.get(name, ""), modern=False):
             yield "selector", entity[name], ""
     for port in entity.get("ports", []) + entity.get("notPorts", []):
-        if str(port).split(":")[0] == "0":
+        if str(port).partition(":")[0] == "0":
             yield "Port", port, "port range invalid, port number must be between 0 and 65536"
 
 

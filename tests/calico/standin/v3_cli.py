@@ -142,7 +142,7 @@ def _check_version(options: dict, patience: float) -> None:
             f"Unable to get Cluster Information to verify version mismatch: {error}\n"
             "Use --allow-version-mismatch to override.\n"
         ) from None
-    cluster = str(found["spec"].get("calicoVersion") or "").lstrip("v").split("-")[0]
+    cluster = str(found["spec"].get("calicoVersion") or "").lstrip("v").partition("-")[0]
     if cluster and cluster != VERSION[1:]:
         raise _Failed(
             f"Version mismatch.\nClient Version:   {VERSION}\nCluster Version:  {cluster}\n"

@@ -123,7 +123,7 @@ def _entity_errors(entity: dict):
                 yield f"{field}[{index}]", net, _tag(f"{field}[{index}]", "net")
     yield from _selectors(entity, ("selector", "namespaceSelector", "notSelector"))
     for port in entity.get("ports", []) + entity.get("notPorts", []):
-        if str(port).split(":")[0] == "0":
+        if str(port).partition(":")[0] == "0":
             yield "Port", port, "port range invalid, port number must be between 1 and 65535"
 
 

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from ansible_collections.iks.hardening.plugins.module_utils.calico_compile import compile_policies
-from ansible_collections.iks.hardening.plugins.module_utils.calico_felix import SETTINGS
 from ansible_collections.iks.hardening.plugins.module_utils.calico_guard import (
     Broken,
     Flow,
@@ -24,6 +23,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.calico_guard import 
     flows_of_rules,
     refusal,
 )
+from ansible_collections.iks.hardening.plugins.module_utils.calico_settings import SETTINGS
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
 
 Documents = dict[str, dict[str, Any]]

@@ -146,6 +146,9 @@ SAID = {
         "make two rules",
     ),
     "wrong version": (v3_rule(ipVersion=6, source={"nets": ["10.0.0.0/8"]}), "is IPv4, but the rule's ipVersion is 6"),
+    "no such version": (v3_rule(ipVersion=5), "ipVersion: 5 is neither 4 nor 6"),
+    "version in quotes": (v3_rule(ipVersion="4"), "ipVersion: '4' is neither 4 nor 6"),
+    "order beyond JSON": (v3({"order": float("inf")}), "is not a number that JSON can hold"),
     "icmp needs its version": (v3_rule(ipVersion=6, protocol="ICMP"), "protocol ICMP needs 4"),
     "icmp needs protocol": (v3_rule(icmp={"type": 8}), "icmp: needs protocol ICMP or ICMPv6"),
     "icmp code": (v3_rule(protocol="ICMP", icmp={"code": 0}), "icmp.code: 0 needs a type beside it"),
@@ -208,7 +211,7 @@ SAID = {
         refusal("HostEndpoint", {"node": False, "interfaceName": "e"}),
         "YAML reads yes, no, on and off so",
     ),
-    "name is a boolean": (v3({}, name=True), "quote it"),
+    "name is a boolean": (v3({}, name=True), "write it in quotes"),
     "v1 interface": (refusal("hostEndpoint", {"interfaceName": "bond0.1"}, "v1", node="n"), "use expectedIPs instead"),
     "interface": (refusal("HostEndpoint", {"node": "n", "interfaceName": "cali*"}), "or * alone"),
     "expected network": (refusal("HostEndpoint", {"node": "n", "expectedIPs": ["10.0.0.1/32"]}), "write 10.0.0.1"),
@@ -372,6 +375,11 @@ def test_a_false_of_felix_says_something() -> None:
 def test_empty_controllers_are_switched_on() -> None:
     spec = {"controllers": {"node": {}}}
     assert read("KubeControllersConfiguration", spec, name="default").normal()["spec"] == spec
+
+
+def test_orders_of_any_size() -> None:
+    assert read("GlobalNetworkPolicy", {"order": 10**400}).normal()["spec"]["order"] == 10**400
+    assert read("GlobalNetworkPolicy", {"order": -3.5}).normal()["spec"]["order"] == -3.5
 
 
 def test_bookkeeping_is_not_sent_and_makes_no_difference() -> None:

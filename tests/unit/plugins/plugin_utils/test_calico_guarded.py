@@ -10,10 +10,10 @@ import pytest
 
 from ansible_collections.iks.hardening.plugins.module_utils.calico_compile import compile_policies
 from ansible_collections.iks.hardening.plugins.module_utils.calico_convert import to_v1, to_v3
-from ansible_collections.iks.hardening.plugins.module_utils.calico_felix import Settings
 from ansible_collections.iks.hardening.plugins.module_utils.calico_flows import read_flows
 from ansible_collections.iks.hardening.plugins.module_utils.calico_guard import broken_flows
 from ansible_collections.iks.hardening.plugins.module_utils.calico_model import read_resource
+from ansible_collections.iks.hardening.plugins.module_utils.calico_settings import Settings
 from tests.calico_cluster import ISOLATED, SINGLE, WORKER, cluster
 
 MANAGED = {"management_networks": ["10.171.0.1", "2001:db8:7::/64"]}
