@@ -178,7 +178,7 @@ def _interfaces(endpoint: HostEndpoint, node: Node, before: Policies, after: Pol
 
 def _concerns(flow: Flow, place: _Place) -> bool:
     return (flow.interface is None or fnmatchcase(place.interface, flow.interface)) and (
-        flow.selector is None or flow.selector.matches(place.endpoint.labels)
+        flow.selector is None or flow.selector.matches(dict(place.endpoint.labels))
     )
 
 

@@ -58,7 +58,7 @@ def inventory(*workers: str) -> dict[str, Any]:
 def run(
     calico: Calico, *, workers: tuple[str, ...] = ("worker1", "worker2"), check: bool = False, **variables: Any
 ) -> Run:
-    own: Mapping[str, Any] = {"iks_calicoctl_path": str(calico.tool), "iks_calicoctl_config": str(calico.config)}
+    own: Mapping[str, Any] = {"iks_calicoctl_path": str(calico.tool), "iks_calicoctl_config_path": str(calico.config)}
     roles = [{"role": f"iks.hardening.{name}"} for name in ("calico_policies", "calico_host_endpoints")]
     return run_playbook(
         None,  # type: ignore[arg-type]  # no node of the lab takes part
