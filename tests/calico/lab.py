@@ -71,8 +71,11 @@ def variables(lab: Topology) -> dict[str, object]:
     }
 
 
-def provision(lab: Lab) -> None:
-    """Bring a running lab's master and workers that far; what is there already is written again."""
+def provision(lab: Lab, *, tools: bool = False) -> None:
+    """Bring a running lab's master and workers that far; what is there already is written again.
+
+    `tools`: iptables and ipset as well, which Felix brings along in its image and the collection's roles install.
+    """
     master = lab.topology.node("master").address("priv")
     assert master is not None
     with tempfile.TemporaryDirectory(prefix="iks-calico-") as folder:
@@ -83,6 +86,8 @@ def provision(lab: Lab) -> None:
         files = {path.name: path.read_text(encoding="utf-8") for path in Path(folder).iterdir()}
     _datastore(lab, files)
     for name in ("worker1", "worker2"):
+        if tools:
+            lab.run(name, ["apt-get", "-q", "-y", "install", "iptables", "ipset"])
         _felix(lab, name, files, f"https://{master}:{PORT}")
     _nodes(lab, ("worker1", "worker2"))
 
