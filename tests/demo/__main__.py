@@ -23,7 +23,7 @@ from tests.lab.topology import topology
 from tests.proof.expectations import claims, variables
 from tests.proof.table import Proof, prove, table, wait_for_paths
 
-from .play import ROOT, Run, gathered, playbook
+from .play import ROOT, Run, examined, gathered, playbook
 from .report import open_to_whom, write_report, write_rules
 
 HARDENED = "iks_masters:iks_workers:iks_gateways"
@@ -104,6 +104,9 @@ def demo(lab_id: int, seed: int, keep: bool) -> int:
     print("\n   Open on the public side, and why:")
     for name, reason, hosts in open_to_whom(states):
         print(f"     {reason}\n         {', '.join(hosts)}   (rule {name})")
+    print("\n   Calico's policies, as calico_info examines them:")
+    for line in examined(inventory, folder, "master", "/etc/calico/calicoctl.cfg"):
+        print(f"     {line}")
     print(f"\n   Report  {report}\n   Rules   {rules}\n   Output  {folder}/first-run.log, second-run.log")
     if keep:
         _how_to_log_in(lab)
