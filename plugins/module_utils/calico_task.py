@@ -135,6 +135,13 @@ def _assumed(request: Request, api: str) -> List[Resource]:
     return [_one(document, api, "present", f"assume[{number}]") for number, document in enumerate(request.assume)]
 
 
+def _as_applied(resource: Resource) -> Resource:
+    """In API v3; Felix of API v1's time applied every policy in both directions."""
+    from .calico_convert import to_v3
+
+    return to_v3(resource, both_directions=True)
+
+
 def _check_nodes(run: Run, tool: Tool, steps: Plan) -> None:
     """A host endpoint of a node that is not there would make a node of that name, which stays (1.x), or do nothing."""
     new = [
@@ -185,8 +192,7 @@ def _guard(
 
     settings = SETTINGS_V1 if tool.api == "v1" else SETTINGS
     sides = [
-        compile_policies([_converted(item, "v3").document() for item in side.values()], settings)
-        for side in (whole, later)
+        compile_policies([_as_applied(item).document() for item in side.values()], settings) for side in (whole, later)
     ]
     found = broken_flows(sides[0], sides[1], request.flows)
     refused = refusal(found)
