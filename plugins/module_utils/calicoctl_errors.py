@@ -53,7 +53,7 @@ _KNOWN: Tuple[Tuple[str, str, str], ...] = (
     (
         r"database space exceeded|no space left on device",
         "the datastore has no room left",
-        "Make room on its disk (etcd: compact, defragment, raise the quota), then clear its alarm NOSPACE and run again",
+        "Make room on its disk (etcd: compact, defragment, raise the quota), clear its alarm NOSPACE, and run again",
     ),
     (
         r"response is invalid json",

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Datastores that fail in the middle of a batch: the task tells each resource's fate, and the next run ends the work."""
+"""Datastores that fail in mid-batch: the task tells each resource's fate, and the next run ends the work."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def batch(cluster: Cluster) -> list[dict[str, Any]]:
 
 def held(cluster: Cluster, documents: list[dict[str, Any]]) -> set[str]:
     """Which of the documents the datastore holds, by its own API."""
-    text = "\n".join(key for key in cluster.keys())
+    text = "\n".join(cluster.keys())
     words = text.replace("/metadata", "").replace("/default.", "/").split("\n")
     ends = {part for word in words for part in word.split("/")}
     return {item["metadata"]["name"] for item in documents} & ends
@@ -256,7 +256,8 @@ def test_a_user_whom_the_api_server_does_not_know(cluster: Cluster, check: bool)
 def test_converted_policies_are_shown_and_never_touched(cluster: Cluster) -> None:
     assert cluster.calico.kube is not None
     mark = {"iks.hardening/owned-by": "us"}
-    document = {"metadata": {"name": "web", "annotations": mark}, "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}
+    spec = {"podSelector": {}, "policyTypes": ["Ingress"]}
+    document = {"metadata": {"name": "web", "annotations": mark}, "spec": spec}
     cluster.calico.kube.put("networkpolicies", document, group="networking.k8s.io", namespace="default")
     found = cluster.run("calico_info", {}).data
     assert [item["metadata"]["name"] for item in found["converted_policies"]] == ["knp.default.web"]
