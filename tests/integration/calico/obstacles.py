@@ -121,10 +121,10 @@ def wrapped(folder: Path, tool: Path, before_apply: str = "", after_apply: str =
         f"""#!/bin/bash
 printf '%s\\n' "$*" >> {shlex.quote(str(log))}
 if [ "$1" = apply ] && mkdir {shlex.quote(str(once))} 2>/dev/null; then
-    {before_apply or ':'}
+    {before_apply or ":"}
     {shlex.quote(str(tool))} "$@"
     status=$?
-    {after_apply or ':'}
+    {after_apply or ":"}
     exit $status
 fi
 exec {shlex.quote(str(tool))} "$@"
