@@ -112,9 +112,9 @@ class Cluster:
         if calico.kube is None:
             text = calico.config_text.replace(calico.etcd.url, url)  # type: ignore[union-attr]
             if pair is not None:
-                assert calico.admin is not None
-                text = text.replace(str(calico.admin.key), str(pair.key))
-                text = text.replace(str(calico.admin.cert), str(pair.cert))
+                text = text.replace(str(calico.admin.key), str(pair.key)).replace(
+                    str(calico.admin.cert), str(pair.cert)
+                )  # type: ignore[union-attr]
         else:
             kubeconfig = config.with_suffix(".kubeconfig")
             kubeconfig.write_text(

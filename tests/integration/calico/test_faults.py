@@ -256,8 +256,10 @@ def test_a_user_whom_the_api_server_does_not_know(cluster: Cluster, check: bool)
 def test_converted_policies_are_shown_and_never_touched(cluster: Cluster) -> None:
     assert cluster.calico.kube is not None
     mark = {"iks.hardening/owned-by": "us"}
-    spec = {"podSelector": {}, "policyTypes": ["Ingress"]}
-    document = {"metadata": {"name": "web", "annotations": mark}, "spec": spec}
+    document = {
+        "metadata": {"name": "web", "annotations": mark},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress"]},
+    }
     cluster.calico.kube.put("networkpolicies", document, group="networking.k8s.io", namespace="default")
     found = cluster.run("calico_info", {}).data
     assert [item["metadata"]["name"] for item in found["converted_policies"]] == ["knp.default.web"]
