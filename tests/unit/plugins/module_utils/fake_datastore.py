@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Tuple
 
-Key = tuple[str, str, str]
+Key = Tuple[str, str, str]
 
 
 class FakeDatastore:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import ipaddress
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Dict
 
 import pytest
 
@@ -26,7 +26,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.calico_guard import 
 from ansible_collections.iks.hardening.plugins.module_utils.calico_settings import SETTINGS
 from ansible_collections.iks.hardening.plugins.module_utils.traffic_lines import read_rules
 
-Documents = dict[str, dict[str, Any]]
+Documents = Dict[str, Dict[str, Any]]
 NODES = {"master": 10, "w1": 11, "w2": 12}
 PRIVATE, PUBLIC = "side == 'private'", "side == 'public'"
 

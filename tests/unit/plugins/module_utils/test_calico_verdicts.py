@@ -44,7 +44,7 @@ def cases() -> list[Any]:
 def read_packet(text: str) -> tuple[Packet, Packet | None, str]:
     """The packet after DNAT, the one before it if there is one, and the node."""
     words = text.split()
-    more = dict(zip(words[2::2], words[3::2], strict=True)) if "before" not in words else None
+    more = dict(zip(words[2::2], words[3::2])) if "before" not in words else None
     if more is None:
         place = words.index("before")
         after, _none, node = read_packet(" ".join(words[:place]))
