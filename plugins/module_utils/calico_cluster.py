@@ -9,7 +9,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from .calico_discovery import (
     CONFIG_MAP,
@@ -88,15 +88,20 @@ def read_text(path: str) -> str:
 
 
 def discover(
-    cluster: Cluster, given: Mapping[str, Any], certs_dir: Optional[str], config_map: Optional[Any]
+    cluster: Callable[[], Cluster], given: Mapping[str, Any], certs_dir: Optional[str], config_map: Optional[Any]
 ) -> Dict[str, Any]:
-    """The configuration's options as the cluster tells them; those that are given stay. Raises DiscoveryError."""
+    """The configuration's options as the cluster tells them; those that are given stay. Raises DiscoveryError.
+
+    `cluster` is called for what only the cluster or its kubeconfig can tell.
+    """
     found = {name: value for name, value in given.items() if value is not None}
     if found.get("datastore_type") == KUBERNETES:
-        return {"kubeconfig": cluster.kubeconfig, **found}
+        return found if found.get("kubeconfig") else {"kubeconfig": cluster().kubeconfig, **found}
     if not found.get("etcd_endpoints"):
-        found["etcd_endpoints"] = endpoints_of(config_map if config_map else read_config_map(cluster))
-    return with_certificates(found, certs_dir or directory_of(cluster.kubeconfig))
+        found["etcd_endpoints"] = endpoints_of(config_map if config_map else read_config_map(cluster()))
+    if all(found.get(name) for name in _CERTIFICATES):
+        return found
+    return with_certificates(found, certs_dir or directory_of(cluster().kubeconfig))
 
 
 def with_certificates(given: Mapping[str, Any], directory: str) -> Dict[str, Any]:

@@ -41,7 +41,8 @@ class Step:
     @property
     def resource(self) -> Resource:
         found = self.after or self.before
-        assert found is not None
+        if found is None:
+            raise ValueError("a step is a resource before, after, or both")
         return found
 
     @property

@@ -1,24 +1,40 @@
 # Copyright: Contributors to the iks.hardening collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A question about a packet as users put it, and the answer as data. Pure."""
+"""A question about a packet as users put it, and the answer as data; pure but for `read_datastore`."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
+from .calico_apply import read
 from .calico_compile import compile_policies
 from .calico_convert import to_v3
 from .calico_model import Resource, read_resource
 from .calico_policy import Node, PolicyError
 from .calico_settings import SETTINGS, SETTINGS_V1, read_failsafes
 from .calico_verdict import NO_ENDPOINT, decide_packet
+from .calicoctl_run import Run, Tool
 from .errors import TrafficError, choices
 from .traffic import DIRECTIONS, PROTOCOLS, WITH_PORTS, is_number
 from .traffic_reading import parse_network, parse_ports, parse_protocol
 from .verdict import Address, Packet
 
+# What a verdict at a host endpoint depends on. Tiers came after the oldest version that is read here.
+_KINDS = {
+    "v1": ("GlobalNetworkPolicy", "HostEndpoint", "IPPool", "Node", "Profile"),
+    "v3": (
+        "FelixConfiguration",
+        "GlobalNetworkPolicy",
+        "GlobalNetworkSet",
+        "HostEndpoint",
+        "IPPool",
+        "NetworkSet",
+        "Node",
+        "Profile",
+    ),
+}
 STATES = ("new", "established", "related", "invalid", "untracked")
 _ICMP = ("icmp", "icmpv6")
 
@@ -73,6 +89,11 @@ def read_documents(documents: Iterable[Mapping[str, Any]], origin: str) -> Tuple
         )
         for index, document in enumerate(documents)
     )
+
+
+def read_datastore(run: Run, tool: Tool) -> Tuple[Resource, ...]:
+    """What a cluster's datastore holds of the kinds that decide. Raises DatastoreError or CalicoError."""
+    return tuple(read(run, tool, _KINDS[tool.api]).values())
 
 
 def read_packet(data: Mapping[str, Any]) -> Tuple[Packet, Optional[Packet]]:

@@ -17,6 +17,8 @@ from .traffic_reading import parse_network, parse_protocol
 from .verdict import Address
 
 GLOBAL = "default"
+# A Node of the Kubernetes datastore lists names beside its addresses (Kubernetes, NodeAddressType).
+_NAMES = ("Hostname", "InternalDNS", "ExternalDNS")
 NONE = "none"
 
 
@@ -100,7 +102,8 @@ def read_settings(documents: Iterable[Mapping[str, Any]], base: Settings = SETTI
 def _host_addresses(document: Mapping[str, Any], spec: Mapping[str, Any]) -> List[Network]:
     name = (document.get("metadata") or {}).get("name")
     texts = [str((spec.get("bgp") or {}).get(field) or "") for field in ("ipv4Address", "ipv6Address")]
-    texts += [str(item.get("address") or "") for item in spec.get("addresses") or [] if isinstance(item, Mapping)]
+    known = [item for item in spec.get("addresses") or [] if isinstance(item, Mapping)]
+    texts += [str(item.get("address") or "") for item in known if item.get("type") not in _NAMES]
     try:
         return [parse_network(f"Node {name}", text.split("/")[0]) for text in texts if text]
     except TrafficError as error:

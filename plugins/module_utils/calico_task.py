@@ -14,7 +14,7 @@ from .calico_flows import Flow, read_flows
 from .calico_model import CalicoError, Identity, Resource, read_resource, stored_resource
 from .calico_owner import check_owner
 from .calico_plan import Plan, Step, after, plan
-from .calicoctl_run import Run, Tool
+from .calicoctl_run import Run, Tool, nothing_yet
 from .errors import choices
 from .traffic_reading import as_list
 
@@ -24,6 +24,7 @@ _DECIDING = {
     "v1": ("GlobalNetworkPolicy", "HostEndpoint", "Profile"),
     "v3": ("FelixConfiguration", "GlobalNetworkPolicy", "GlobalNetworkSet", "HostEndpoint", "Profile"),
 }
+_NOT_YET = "{0.path} or {0.config} is not there yet, so this is the plan for an empty datastore"
 # More mistakes than a person mends in one go.
 _MOST_ERRORS = 20
 
@@ -39,6 +40,7 @@ class Request:
     allow_lockout: bool = False
     allow_unknown_nodes: bool = False
     flows: Tuple[Flow, ...] = ()
+    assume: Sequence[Mapping[str, Any]] = ()
 
 
 def request_of(params: Mapping[str, Any]) -> Request:
@@ -46,7 +48,8 @@ def request_of(params: Mapping[str, Any]) -> Request:
     given = params["resources"]
     documents = json.loads(given) if isinstance(given, str) else [("resources", item) for item in as_list(given or [])]
     names = ("state", "owner", "atomic", "allow_lockout", "allow_unknown_nodes")
-    return Request(documents, flows=read_flows(params["flows"]), **{name: params[name] for name in names})
+    flows = read_flows(params["flows"])
+    return Request(documents, flows=flows, assume=params["assume"], **{name: params[name] for name in names})
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,13 @@ def perform(run: Run, tool: Tool, request: Request, check_mode: bool) -> Done:
     if request.state == "exact":
         kinds |= set(_DECIDING[tool.api]) - {"FelixConfiguration", "Profile"}
     have = read(run, tool, kinds)
+    assumed = {item.identity: item for item in _assumed(request, tool.api)} if check_mode else {}
     steps = plan(have, want, request.state, request.owner)
-    notes: Tuple[str, ...] = ()
+    notes: Tuple[str, ...] = (_NOT_YET.format(tool),) if run is nothing_yet else ()
     if steps:
-        if not request.allow_unknown_nodes:
+        if not request.allow_unknown_nodes and run is not nothing_yet:
             _check_nodes(run, tool, steps)
-        notes = _guard(run, tool, have, kinds, steps, request)
+        notes += _guard(run, tool, have, kinds, assumed, steps, request)
     if check_mode or not steps:
         return Done(steps, notes=notes)
     return Done(steps, carry_out(run, tool, steps, request.atomic), notes)
@@ -126,6 +130,18 @@ def _converted(resource: Resource, api: str) -> Resource:
     return to_v1(resource) if api == "v1" else to_v3(resource)
 
 
+def _assumed(request: Request, api: str) -> List[Resource]:
+    """What an earlier task of a run in check mode would have written."""
+    return [_one(document, api, "present", f"assume[{number}]") for number, document in enumerate(request.assume)]
+
+
+def _as_applied(resource: Resource) -> Resource:
+    """In API v3; Felix of API v1's time applied every policy in both directions."""
+    from .calico_convert import to_v3
+
+    return to_v3(resource, both_directions=True)
+
+
 def _check_nodes(run: Run, tool: Tool, steps: Plan) -> None:
     """A host endpoint of a node that is not there would make a node of that name, which stays (1.x), or do nothing."""
     new = [
@@ -151,7 +167,13 @@ def _node(resource: Resource) -> Optional[str]:
 
 
 def _guard(
-    run: Run, tool: Tool, have: Mapping[Identity, Resource], known: Iterable[str], steps: Plan, request: Request
+    run: Run,
+    tool: Tool,
+    have: Mapping[Identity, Resource],
+    known: Iterable[str],
+    assumed: Mapping[Identity, Resource],
+    steps: Plan,
+    request: Request,
 ) -> Tuple[str, ...]:
     """Refuse what would cut a node off; what was broken before is told only."""
     deciding = set(_DECIDING[tool.api])
@@ -161,7 +183,7 @@ def _guard(
     later = after(whole, steps.steps)
     if not any(identity.kind == "HostEndpoint" for identity in later):
         return ()
-    rest = read(run, tool, deciding - set(known) - {"HostEndpoint"})
+    rest = {**read(run, tool, deciding - set(known) - {"HostEndpoint"}), **assumed}
     whole, later = {**whole, **rest}, {**rest, **later}
     # Late: nothing of this is needed where nothing changes, and a target compiles what is imported.
     from .calico_compile import compile_policies
@@ -170,8 +192,7 @@ def _guard(
 
     settings = SETTINGS_V1 if tool.api == "v1" else SETTINGS
     sides = [
-        compile_policies([_converted(item, "v3").document() for item in side.values()], settings)
-        for side in (whole, later)
+        compile_policies([_as_applied(item).document() for item in side.values()], settings) for side in (whole, later)
     ]
     found = broken_flows(sides[0], sides[1], request.flows)
     refused = refusal(found)

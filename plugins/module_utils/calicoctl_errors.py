@@ -51,6 +51,11 @@ _KNOWN: Tuple[Tuple[str, str, str], ...] = (
         "Check the user or the certificate that {config} names, and what it may read and write",
     ),
     (
+        r"database space exceeded|no space left on device",
+        "the datastore has no room left",
+        "Make room on its disk (etcd: compact, defragment, raise the quota), clear its alarm NOSPACE, and run again",
+    ),
+    (
         r"response is invalid json",
         "an answer came, but not one of an etcd with API v2",
         "Check etcdEndpoints in {config}; an etcd since 3.4 answers calicoctl 1.x only with --enable-v2",
@@ -94,6 +99,11 @@ _KNOWN: Tuple[Tuple[str, str, str], ...] = (
         r"the object has been modified|update conflict|operation .*conflict",
         "somebody else changed the resource in the meantime",
         "Run again",
+    ),
+    (
+        r"\bis invalid: ",
+        "the datastore refused a resource",
+        "Correct the field that it names, or use the calicoctl of the cluster's version",
     ),
     (
         r"Unknown resource type|Resource type '[^']*' is not supported|resource type .* not (?:found|supported)",

@@ -283,6 +283,22 @@ def tool_of(params: Mapping[str, Any]) -> Tool:
     return Tool(params["calicoctl"], path, api, float(params["timeout"]))
 
 
+def reached(params: Mapping[str, Any], check_mode: bool) -> Tuple[Run, Tool]:
+    """A module's calicoctl and how it is run; in check mode, one that is still to come has an empty datastore.
+
+    Raises DatastoreError.
+    """
+    path, config, api = params["calicoctl"], params["config"], params.get("api")
+    if check_mode and not (os.path.exists(path) and os.path.exists(config)):
+        return nothing_yet, Tool(path, config, api or "v3", float(params["timeout"]))
+    return run_program, tool_of(params)
+
+
+def nothing_yet(argv: Sequence[str], stdin: str, timeout: float) -> Tuple[Optional[int], str, str]:
+    """The answers of a calicoctl that is not installed yet: those of one with an empty datastore."""
+    return (0, "calicoctl version v0.0.0", "") if "--version" in argv else (0, "[]", "")
+
+
 def api_of(configuration: str) -> Optional[str]:
     """The API that a calicoctl with this configuration speaks, None for a text that is none."""
     found = _CONFIGURATION.search(configuration)

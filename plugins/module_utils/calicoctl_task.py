@@ -235,7 +235,7 @@ def _options(params: Mapping[str, Any], cluster: _Late) -> Optional[Dict[str, An
     """The configuration's options, given and found; None when no configuration is wanted."""
     given = {name: value for name, value in (params["config"] or {}).items() if value is not None}
     if params["discover"]:
-        return discover(cluster.get(), given, params["certs_dir"], params["config_map"])
+        return discover(cluster.get, given, params["certs_dir"], params["config_map"])
     if params["config"] is None:
         return None
     return with_certificates(given, params["certs_dir"]) if params["certs_dir"] else given

@@ -15,6 +15,7 @@ description:
   - The page's step "Examine the existing network policies", as data - C(calicoctl get) of nodes, host endpoints and
     policies, and which policies each host endpoint has.
   - Policies that Calico made from Kubernetes' own are listed apart.
+  - In check mode a host without calicoctl or its configuration counts as one with an empty datastore.
 options:
   calicoctl:
     description: Path of calicoctl on the host.
@@ -103,7 +104,7 @@ table:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.iks.hardening.plugins.module_utils.calico_report import gathered
-from ansible_collections.iks.hardening.plugins.module_utils.calicoctl_run import run_program, tool_of
+from ansible_collections.iks.hardening.plugins.module_utils.calicoctl_run import reached
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, unchanged
 
 ARGUMENTS = {
@@ -118,7 +119,7 @@ def main() -> None:
     """Read, and exit once."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        result = gathered(run_program, tool_of(module.params))
+        result = gathered(*reached(module.params, module.check_mode))
     except HardeningError as error:
         module.fail_json(msg=unchanged(error))
     module.exit_json(changed=False, **result)

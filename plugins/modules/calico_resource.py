@@ -21,6 +21,7 @@ description:
     all, is refused.
   - Policies are written before the host endpoints that need them, and deleted after them.
   - What became of every resource is read back from the datastore, not taken from what the tool says.
+  - In check mode a host without calicoctl or its configuration counts as one with an empty datastore.
 options:
   resources:
     description: A document, a list of documents, or YAML or JSON text that holds them.
@@ -77,6 +78,13 @@ options:
         labels) is not looked at."
       - A flow that the change breaks at a host endpoint is an error that names the endpoint, the flow and what decides
         it. One that was broken before is a note.
+    type: list
+    elements: dict
+    default: []
+  assume:
+    description:
+      - In check mode, documents that count as if they were in the datastore already, as an earlier task would have
+        written them.
     type: list
     elements: dict
     default: []
@@ -175,7 +183,7 @@ from ansible_collections.iks.hardening.plugins.module_utils.calico_task import (
     result_of,
     wanted,
 )
-from ansible_collections.iks.hardening.plugins.module_utils.calicoctl_run import run_program, tool_of
+from ansible_collections.iks.hardening.plugins.module_utils.calicoctl_run import reached
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, unchanged
 
 ARGUMENTS = {
@@ -190,6 +198,7 @@ ARGUMENTS = {
     "timeout": {"type": "int", "default": 60},
     "atomic": {"type": "bool", "default": False},
     "flows": {"type": "list", "elements": "dict", "default": []},
+    "assume": {"type": "list", "elements": "dict", "default": []},
     "allow_lockout": {"type": "bool", "default": False},
     "allow_unknown_nodes": {"type": "bool", "default": False},
 }
@@ -204,8 +213,8 @@ def main() -> None:
             documents = [item.document() for item in wanted(request.documents, module.params["api"] or "v3", "present")]
             result, failure = {"changed": False, "documents": documents}, ""
         else:
-            tool = tool_of(module.params)
-            done = perform(run_program, tool, request, module.check_mode)
+            run, tool = reached(module.params, module.check_mode)
+            done = perform(run, tool, request, module.check_mode)
             result, failure = result_of(done, tool, module._diff), failure_of(done)
     except HardeningError as error:
         module.fail_json(msg=unchanged(error))

@@ -16,15 +16,32 @@ description:
   - The order is Felix's - policies with C(doNotTrack), those with C(preDNAT), then the normal ones for the node's own
     traffic or those with C(applyOnForward) for what it forwards, then profiles; failsafe ports and known connections
     before them.
-  - Works offline, on the resources given. Rules of others on the node, and policies of pods, are not asked.
+  - Works offline on O(resources), or on what the datastore holds when they are not given. Rules of others on the node,
+    and policies of pods, are not asked.
 options:
   resources:
     description:
       - Calico's resources, of API v1 or v3 - policies, host endpoints, network sets, profiles, tiers; and as far as
         they matter FelixConfiguration (failsafe ports), IPPool and Node (tunnels).
+      - Without them the datastore is read through O(calicoctl); nothing is written.
     type: list
     elements: dict
-    required: true
+  calicoctl:
+    description: Path of calicoctl on the host; for the datastore.
+    type: path
+    default: /usr/local/bin/calicoctl
+  config:
+    description: Path of calicoctl's configuration file on the host; for the datastore.
+    type: path
+    default: /etc/calico/calicoctl.cfg
+  api:
+    description: The API that calicoctl speaks; what the configuration file says when it is not given.
+    type: str
+    choices: [v1, v3]
+  timeout:
+    description: Seconds that one calicoctl process may take.
+    type: int
+    default: 20
   node:
     description: Name of the node in the resources.
     type: str
@@ -120,6 +137,18 @@ EXAMPLES = r"""
       out_interface: cali12345
   register: answer
 
+- name: The same, of what the cluster's datastore holds now
+  iks.hardening.calico_verdict:
+    config: /etc/calico/calicoctl.cfg
+    node: worker1
+    packet:
+      direction: in
+      protocol: tcp
+      source: 198.51.100.9
+      destination: 203.0.113.11
+      port: 10250
+      interface: eth1
+
 - name: It must not
   ansible.builtin.assert:
     that: not answer.allowed
@@ -186,7 +215,13 @@ doubts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.iks.hardening.plugins.module_utils.calico_question import STATES, ask, read_documents
+from ansible_collections.iks.hardening.plugins.module_utils.calico_question import (
+    STATES,
+    ask,
+    read_datastore,
+    read_documents,
+)
+from ansible_collections.iks.hardening.plugins.module_utils.calicoctl_run import run_program, tool_of
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, unchanged
 from ansible_collections.iks.hardening.plugins.module_utils.traffic import DIRECTIONS
 
@@ -206,21 +241,30 @@ PACKET = {
     "original_port": {"type": "int"},
 }
 ARGUMENTS = {
-    "resources": {"type": "list", "elements": "dict", "required": True},
+    "resources": {"type": "list", "elements": "dict"},
+    "calicoctl": {"type": "path", "default": "/usr/local/bin/calicoctl"},
+    "config": {"type": "path", "default": "/etc/calico/calicoctl.cfg"},
+    "api": {"type": "str", "choices": ["v1", "v3"]},
+    "timeout": {"type": "int", "default": 20},
     "node": {"type": "str", "required": True},
     "packet": {"type": "dict", "required": True, "options": PACKET},
     "interfaces": {"type": "dict"},
     "failsafe_inbound": {"type": "list", "elements": "str"},
     "failsafe_outbound": {"type": "list", "elements": "str"},
 }
+QUESTION = ("node", "packet", "interfaces", "failsafe_inbound", "failsafe_outbound")
 
 
 def main() -> None:
     """Read the question, answer, exit once."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    given = dict(module.params)
+    given = {name: module.params[name] for name in QUESTION}
+    documents = module.params["resources"]
     try:
-        resources = read_documents(given.pop("resources"), "resources")
+        if documents is None:
+            resources = read_datastore(run_program, tool_of(module.params))
+        else:
+            resources = read_documents(documents, "resources")
         answer = ask(resources, **given)
     except HardeningError as error:
         module.fail_json(msg=unchanged(error))

@@ -10,6 +10,7 @@ brings itself, calicoctl's installation and configuration, is left to it; its fi
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import tempfile
 from pathlib import Path
@@ -21,6 +22,7 @@ from .install import packed
 
 if TYPE_CHECKING:
     from tests.lab.lab import Lab
+    from tests.lab.topology import Topology
 
 VERSION = "3.25.2"
 PORT = 2379
@@ -57,8 +59,23 @@ while True:
 """
 
 
-def provision(lab: Lab) -> None:
-    """Bring a running lab's master and workers that far; what is there already is written again."""
+def variables(lab: Topology) -> dict[str, object]:
+    """What the collection is told of this Calico."""
+    return {
+        "iks_calico_host": "master",
+        "iks_calicoctl_version": VERSION,
+        "iks_calicoctl_src": PROGRAM,
+        "iks_calicoctl_checksum": f"sha256:{hashlib.sha256(packed(VERSION)).hexdigest()}",
+        "iks_calicoctl_config": {"etcd_endpoints": f"https://{lab.node('master').address('priv')}:{PORT}"},
+        "iks_calicoctl_certs_dir": CERTIFICATES,
+    }
+
+
+def provision(lab: Lab, *, tools: bool = False) -> None:
+    """Bring a running lab's master and workers that far; what is there already is written again.
+
+    `tools`: iptables and ipset as well, which Felix brings along in its image and the collection's roles install.
+    """
     master = lab.topology.node("master").address("priv")
     assert master is not None
     with tempfile.TemporaryDirectory(prefix="iks-calico-") as folder:
@@ -69,12 +86,14 @@ def provision(lab: Lab) -> None:
         files = {path.name: path.read_text(encoding="utf-8") for path in Path(folder).iterdir()}
     _datastore(lab, files)
     for name in ("worker1", "worker2"):
+        if tools:
+            lab.run(name, ["apt-get", "-q", "-y", "install", "iptables", "ipset"])
         _felix(lab, name, files, f"https://{master}:{PORT}")
     _nodes(lab, ("worker1", "worker2"))
 
 
 def _datastore(lab: Lab, files: dict[str, str]) -> None:
-    lab.run("master", ["apt-get", "-q", "-y", "install", "etcd-server"])
+    lab.run("master", ["apt-get", "-q", "-y", "install", "etcd-server", "python3-yaml"])
     for name in ("ca.pem", "etcd.pem", "etcd-key.pem"):
         lab.write("master", f"/etc/iks-lab-etcd/{name}", files[name], mode=0o600)
     for name in ("admin.pem", "admin-key.pem"):
@@ -92,6 +111,8 @@ def _datastore(lab: Lab, files: dict[str, str]) -> None:
 
 
 def _felix(lab: Lab, node: str, files: dict[str, str], url: str) -> None:
+    # The stand-in for calicoctl reads its configuration with it.
+    lab.run(node, ["apt-get", "-q", "-y", "install", "python3-yaml"])
     for name in ("ca.pem", "felix.pem", "felix-key.pem"):
         lab.write(node, f"{_HOME}/{name}", files[name], mode=0o600)
     for path in _FELIX.glob("*.py"):

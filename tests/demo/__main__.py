@@ -15,6 +15,7 @@ import time
 
 import yaml
 
+from tests.calico import lab as calico
 from tests.lab import Lab, down, up
 from tests.lab.state import resolve_id
 from tests.lab.system import LabError
@@ -22,7 +23,7 @@ from tests.lab.topology import topology
 from tests.proof.expectations import claims, variables
 from tests.proof.table import Proof, prove, table, wait_for_paths
 
-from .play import ROOT, Run, gathered, playbook
+from .play import ROOT, Run, examined, gathered, playbook
 from .report import open_to_whom, write_report, write_rules
 
 HARDENED = "iks_masters:iks_workers:iks_gateways"
@@ -67,9 +68,15 @@ def demo(lab_id: int, seed: int, keep: bool) -> int:
     down(lab_id)
     lab = up(lab_id)
     inventory = lab.inventory_file
-    wanted = claims(topology(lab_id), seed)
+    cluster = topology(lab_id)
+    wanted = claims(cluster, seed, calico=True)
     settings = folder / "variables.yml"
-    settings.write_text(yaml.safe_dump(variables(topology(lab_id)), sort_keys=False), encoding="utf-8")
+    chosen = {**variables(cluster, calico=True), **calico.variables(cluster)}
+    settings.write_text(yaml.safe_dump(chosen, sort_keys=False), encoding="utf-8")
+
+    story.chapter("Calico: etcd with client certificates, and what programs its policies on the workers")
+    calico.provision(lab)
+    print("   calicoctl and Felix are stand-ins here (tests/calico, tests/felix): neither can be had in a test")
 
     story.chapter("Packets, before anything is hardened")
     wait_for_paths(lab)
@@ -97,6 +104,9 @@ def demo(lab_id: int, seed: int, keep: bool) -> int:
     print("\n   Open on the public side, and why:")
     for name, reason, hosts in open_to_whom(states):
         print(f"     {reason}\n         {', '.join(hosts)}   (rule {name})")
+    print("\n   Calico's policies, as calico_info examines them:")
+    for line in examined(inventory, folder, "master", "/etc/calico/calicoctl.cfg"):
+        print(f"     {line}")
     print(f"\n   Report  {report}\n   Rules   {rules}\n   Output  {folder}/first-run.log, second-run.log")
     if keep:
         _how_to_log_in(lab)

@@ -81,6 +81,19 @@ def playbook(inventory: Path, variables: Path, folder: Path, log: Path, *options
     return Run(process.returncode, changed, failed, time.monotonic() - began)
 
 
+def examined(inventory: Path, folder: Path, host: str, config: str) -> list[str]:
+    """Calico's policies as calico_info prints them, a line each."""
+    argv = [
+        str(Path(sys.executable).parent / "ansible"),
+        *("-i", str(inventory), host, "-b", "-m", "iks.hardening.calico_info", "-a", f"config={config}"),
+        *("--tree", str(folder / "calico")),
+    ]
+    subprocess.run(
+        argv, cwd=folder, env=environment(folder), check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+    )
+    return json.loads((folder / "calico" / host).read_text(encoding="utf-8"))["table"]
+
+
 def gathered(inventory: Path, folder: Path, hosts: str) -> dict[str, dict[str, Any]]:
     """What node_firewall reads back from every host (`state: gathered`)."""
     argv = [

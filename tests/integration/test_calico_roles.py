@@ -158,3 +158,14 @@ def test_the_effect_is_awaited_and_told(calico: Calico) -> None:
     text = refused.failures[-1].message
     assert "5 s later they are not enforced, as seen from controller" in text
     assert "is open" in text or ": open" in text
+
+
+@pytest.mark.parametrize("check", [False, True], ids=["run", "check"])
+def test_B42_an_unknown_region(calico: Calico, check: bool) -> None:
+    before = calico.keys()
+    refused = run(calico, check=check, iks_regions=["us-suoth"], iks_calico_private="isolated")
+    assert refused.status != 0
+    text = refused.failures[0].message
+    assert "us-suoth" in text
+    assert "us-south" in text
+    assert calico.keys() == before

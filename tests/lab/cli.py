@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("node")
     sub = verb("kube", _kube, "pods and kube-proxy's rules on a running worker; on one that has them, write them anew")
     sub.add_argument("node")
+    sub = verb("calico", _calico, "etcd on the running master and what programs Calico's policies on the workers")
+    sub.add_argument("--tools", action="store_true", help="iptables and ipset on the workers too")
+    sub.add_argument("--output", type=Path, help="write the collection's variables to this file, as JSON")
     sub = verb("dhcp", _dhcp, "let a node take its private address from DHCP, or show what its server heard")
     sub.add_argument("node")
     sub.add_argument("action", choices=("on", "off", "log"))
@@ -166,6 +169,19 @@ def _kube(options: argparse.Namespace) -> None:
         kube.reassert(lab, options.node)
     else:
         kube.provision(lab, options.node)
+
+
+def _calico(options: argparse.Namespace) -> None:
+    # Late: it wants what no other command does.
+    from tests.calico import lab as calico
+
+    lab = Lab(resolve_id(options.id))
+    calico.provision(lab, tools=options.tools)
+    text = json.dumps(calico.variables(lab.topology), indent=2) + "\n"
+    if options.output:
+        options.output.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
 
 
 def _dhcp(options: argparse.Namespace) -> None:

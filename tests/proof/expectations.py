@@ -49,9 +49,17 @@ def _claim(node: str, title: str, expected: str, probes: Sequence[Probe]) -> Cla
     return Claim(node, title, expected, tuple(replace(probe, expected=expected) for probe in probes))
 
 
-def variables(lab: Topology) -> dict[str, object]:
-    """The playbook's variables in the proof: egress restricted, and one load balancer behind the gateway."""
+def variables(lab: Topology, calico: bool = False) -> dict[str, object]:
+    """The playbook's variables in the proof: egress restricted, and one load balancer behind the gateway.
+
+    `calico`: node ports are closed through Calico, as in the page's last chapter on policies, and the run waits for it.
+    """
+    closed = {
+        "iks_calico_close_node_ports": True,
+        "iks_policy_prove": [{"from": "master", "endpoints": ["tcp/203.0.113.11:30080"], "expected": "closed"}],
+    }
     return {
+        **(closed if calico else {}),
         "iks_regions": [REGION],
         "iks_egress": "restricted",
         "iks_management_networks": [f"{_private(lab, 'gateway').rsplit('.', 1)[0]}.1/32"],
@@ -59,9 +67,12 @@ def variables(lab: Topology) -> dict[str, object]:
     }
 
 
-def claims(lab: Topology, seed: int, ports: Sequence[int] | None = None) -> list[Claim]:
-    """Every claim about the lab. `ports`: what to try of a master's range beside its edges; random ones by default."""
-    return [*_outgoing(seed, ports), *_incoming(lab), *_behind_the_gateway(lab)]
+def claims(lab: Topology, seed: int, ports: Sequence[int] | None = None, calico: bool = False) -> list[Claim]:
+    """Every claim about the lab. `ports`: what to try of a master's range beside its edges; random ones by default.
+
+    `calico`: with Calico's policies in force, those that close node ports among them.
+    """
+    return [*_outgoing(seed, ports), *_incoming(lab, calico), *_behind_the_gateway(lab, calico)]
 
 
 def _private(lab: Topology, name: str) -> str:
@@ -147,7 +158,7 @@ def _neighbours(net: str, allowed: Sequence[str]) -> list[str]:
     return [str(address) for address in outside if not any(address in IPv4Network(item) for item in allowed)]
 
 
-def _incoming(lab: Topology) -> Iterator[Claim]:
+def _incoming(lab: Topology, calico: bool) -> Iterator[Claim]:
     """The default policies, from the internet to the public interfaces, IPv4 and IPv6, and the private side."""
     worker, worker_v6 = "203.0.113.11", "2001:db8:113::11"
     for address in (worker, worker_v6):
@@ -156,9 +167,14 @@ def _incoming(lab: Topology) -> Iterator[Claim]:
         yield _claim("internet", f"{title}: SSH", "filtered", [Probe("tcp", address, 22)])
         yield _claim("internet", f"{title}: allow-kubelet-port, 10250", "open", [Probe("tcp", address, 10250)])
         yield _claim("internet", f"{title}: allow-icmp", "open", [Probe("icmp", address)])
-        yield _claim("internet", f"{title}: node port with a pod, 30080", "open", [Probe("tcp", address, 30080)])
+        ports = "filtered" if calico else "open"
+        closed = ", deny-kube-node-port-services" if calico else ""
+        yield _claim("internet", f"{title}: node port with a pod, 30080{closed}", ports, [Probe("tcp", address, 30080)])
         yield _claim(
-            "internet", f"{title}: node port on the host's network, 30081", "open", [Probe("tcp", address, 30081)]
+            "internet",
+            f"{title}: node port on the host's network, 30081{closed}",
+            ports,
+            [Probe("tcp", address, 30081)],
         )
         yield _claim(
             "internet", f"{title}: the same process past its node port, 8081", "filtered", [Probe("tcp", address, 8081)]
@@ -207,27 +223,31 @@ def _incoming(lab: Topology) -> Iterator[Claim]:
     )
 
 
-def _behind_the_gateway(lab: Topology) -> Iterator[Claim]:
+def _behind_the_gateway(lab: Topology, calico: bool) -> Iterator[Claim]:
     """worker2 has one interface: the cluster's addresses are private there, all others are the public."""
     address = _private(lab, "worker2")
     yield _claim(
         "controller", "worker2, one interface: SSH from iks_management_networks", "open", [Probe("tcp", address, 22)]
     )
-    yield _claim(
-        "master", "worker2: the cluster's nodes", "open", [Probe("tcp", address, port) for port in (22, 30999)]
-    )
+    # A port of the range of node ports: before DNAT nobody asks who comes.
+    inner = (22, 8081) if calico else (22, 30999)
+    yield _claim("master", "worker2: the cluster's nodes", "open", [Probe("tcp", address, port) for port in inner])
     yield _claim(
         "onprem",
         "worker2: SSH, 8081 and 30999 from elsewhere",
         "filtered",
         [Probe("tcp", address, port) for port in (22, 8081, 30999)],
     )
+    opened = (10250, 30080) if calico else (10250, 30080, 30081)
     yield _claim(
         "onprem",
-        "worker2: kubelet, node ports, pings",
+        "worker2: kubelet, the load balancer's port, pings" if calico else "worker2: kubelet, node ports, pings",
         "open",
-        [*(Probe("tcp", address, port) for port in (10250, 30080, 30081)), Probe("icmp", address)],
+        [*(Probe("tcp", address, port) for port in opened), Probe("icmp", address)],
     )
+    if calico:
+        title = "worker2: a node port of no load balancer, 30081, deny-kube-node-port-services"
+        yield _claim("onprem", title, "filtered", [Probe("tcp", address, 30081)])
     yield _claim(
         "internet", "step 6: the load balancer behind the gateway, 30080", "open", [Probe("tcp", address, 30080)]
     )

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import json
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from tests.calico.fixtures import Calico
+from tests.calico.certificates import Pair
+from tests.calico.fixtures import Calico, config_kube
 from tests.integration.playbooks import Result, play, run_playbook, task
 
 PUBLIC = "ibm.role == 'worker_public'"
@@ -99,6 +102,36 @@ class Cluster:
     def tasks(self, tasks: Sequence[Mapping[str, Any]], check: bool = False) -> Any:
         return run_playbook(None, [play("here", tasks)], inventory=INVENTORY, check=check, diff=True)  # type: ignore[arg-type]
 
+    def with_tool(self, tool: Path) -> Cluster:
+        """The same datastore through another program."""
+        return replace(self, calico=replace(self.calico, tool=tool))
+
+    def reached_at(self, url: str, pair: Pair | None = None, token: str = "") -> Cluster:
+        """The same datastore at another address, or for another user (`token` for a Kubernetes API only)."""
+        calico, config = self.calico, self.calico.config.with_name(f"other-{uuid.uuid4().hex}.cfg")
+        if calico.kube is None:
+            text = calico.config_text.replace(calico.etcd.url, url)  # type: ignore[union-attr]
+            if pair is not None:
+                text = text.replace(str(calico.admin.key), str(pair.key)).replace(
+                    str(calico.admin.cert), str(pair.cert)
+                )  # type: ignore[union-attr]
+        else:
+            kubeconfig = config.with_suffix(".kubeconfig")
+            kubeconfig.write_text(
+                calico.kube.kubeconfig(pair, token).replace(calico.kube.url, url or calico.kube.url), encoding="utf-8"
+            )
+            text = config_kube(kubeconfig)
+        config.write_text(text, encoding="utf-8")
+        return replace(self, calico=replace(calico, config=config))
+
+    @property
+    def url(self) -> str:
+        held = self.calico.kube or self.calico.etcd
+        assert held is not None
+        return held.url
+
     def keys(self) -> dict[str, Any]:
-        """What etcd holds, without what changes with every write."""
+        """What the datastore holds, by its own API."""
+        if self.calico.kube is not None:
+            return {"/".join(place): document for place, document in self.calico.kube.objects.held.items()}
         return dict(self.calico.keys())

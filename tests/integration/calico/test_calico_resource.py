@@ -96,11 +96,7 @@ def test_F29_an_endpoint_without_a_policy_is_refused(cluster: Cluster) -> None:
 
 
 def test_F38_a_datastore_that_is_gone_is_told_in_time(cluster: Cluster) -> None:
-    gone = cluster.calico.config.with_name("gone.cfg")
-    gone.write_text(
-        cluster.calico.config_text.replace(cluster.calico.etcd.url, "https://127.0.0.1:9"), encoding="utf-8"
-    )
-    result = cluster.resource(cluster.policy("a"), config=str(gone), timeout=3)
+    result = cluster.reached_at("https://127.0.0.1:9").resource(cluster.policy("a"), timeout=3)
     assert result.failed
     assert "datastore" in result.message
     assert result.message.endswith("Nothing was changed")

@@ -135,6 +135,32 @@ def test_what_was_broken_before_is_a_note() -> None:
     assert made.fates[0].result == "applied"
 
 
+def test_a_policy_of_api_v1_counts_in_both_directions() -> None:
+    """Felix before 2.6 dropped what an endpoint sends when its only policy has no egress rules."""
+    held = {"apiVersion": "v1", "kind": "node", "metadata": {"name": "worker1"}, "spec": {}}
+    inbound = {
+        "apiVersion": "v1",
+        "kind": "policy",
+        "metadata": {"name": "a"},
+        "spec": {"selector": PUBLIC, "ingress": [{"action": "allow"}]},
+    }
+    host = {
+        "apiVersion": "v1",
+        "kind": "hostEndpoint",
+        "metadata": {"name": "public", "node": "worker1", "labels": {"ibm.role": "worker_public"}},
+        "spec": {"interfaceName": "eth1"},
+    }
+    out = {**SSH, "name": "master", "direction": "out", "ports": ["20000"], "reason": "the master"}
+    request = Request([("one", inbound), ("two", host)], "present", flows=read_flows([out]))
+    tool = Tool(TOOL.path, TOOL.config, "v1")
+    store = FakeDatastore("v1", [held])
+    with pytest.raises(CalicoError, match="master.*would be denied"):
+        perform(store, tool, request, False)
+    assert store.written == []
+    inbound["spec"]["egress"] = [{"action": "allow"}]
+    assert len(perform(store, tool, request, False).fates) == 2
+
+
 def test_exact_reads_what_it_may_have_to_prune() -> None:
     store = FakeDatastore("v3", [node()])
     done(store, policy("a"), endpoint(), state="exact", owner="us")

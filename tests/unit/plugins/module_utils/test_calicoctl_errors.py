@@ -57,6 +57,8 @@ def test_only_missing(said: str, missing: bool) -> None:
         (-9, "", "ended by signal 9"),
         (2, "panic: runtime error: x\n\ngoroutine 1 [running]:\nmain.main()", r"crashed \(panic: runtime error: x\)"),
         (1, "", "ended with status 1: no message"),
+        (1, "etcdserver: mvcc: database space exceeded", "no room left: etcdserver: .*alarm NOSPACE"),
+        (1, 'GlobalNetworkPolicy "b" is invalid: spec.order', "the datastore refused a resource"),
         (1, "something {new} happened\n", r"ended with status 1: something \{new\} happened"),
         (1, "Unknown command: {x}", r"does not know the command: Unknown command: \{x\}"),
         (1, "the object has been modified; please apply", "somebody else changed .* Run again"),
