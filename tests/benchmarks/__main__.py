@@ -1,6 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make bench`: node_firewall against a no-op task, the kernel's own tools and the modules of others.
+"""`make bench`: node_firewall against a no-op task, the kernel's own tools and the modules of others; calico_resource
+against calicoctl.
 
 Every figure is the median of several rounds in which all take turns, so that a slow moment of the machine meets each of
 them. Exit status 0 whatever the figures say: they are printed, kept and compared by people. README.md tells how to read
@@ -23,7 +24,7 @@ from tests import carried
 from tests.lab import down, up
 from tests.lab.state import resolve_id
 
-from . import goals, texts
+from . import calico, goals, texts
 from .plays import Bed
 from .record import Bench, keep
 
@@ -36,32 +37,34 @@ _INSTALL = ["apt-get", "install", "-y", "--no-install-recommends", "iptables", "
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured: numbers of rules, prefixes in a set, rules in the builtin loop, rounds."""
+    """How much is measured: numbers of rules, prefixes in a set, rules in the builtin loop, rounds; for Calico, policies
+    in the loop and resources in the plans."""
 
     sizes: tuple[int, ...] = (10, 100, 1000, 10000)
     prefixes: int = 100_000
     looped: int = 100
     rounds: int = 5
+    looped_policies: int = 50
+    planned: tuple[int, int] = (1000, 10000)
 
 
-QUICK = Scale(sizes=(10, 1000), prefixes=10_000, looped=20, rounds=2)
+QUICK = Scale(sizes=(10, 1000), prefixes=10_000, looped=20, rounds=2, looped_policies=10)
+PARTS = ("firewall", "calico")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, rules and prefixes; not kept")
     parser.add_argument("--rounds", type=int, help="how often everything is measured")
+    parser.add_argument("--only", choices=PARTS, help="measure this part alone")
     options = parser.parse_args()
     scale = QUICK if options.quick else Scale()
     rounds = options.rounds or scale.rounds
-    lab_id = resolve_id("auto")
-    try:
-        lab = up(lab_id, names=[NODE, PEER_NODE], kube=False)
-        with tempfile.TemporaryDirectory() as folder:
-            bed, other = Bed(lab, NODE, Path(folder)), Bed(lab, PEER_NODE, Path(folder))
-            results = measure(bed, other, scale, rounds)
-    finally:
-        down(lab_id)
+    results: list[Bench] = []
+    if options.only != "calico":
+        results += _firewall(scale, rounds)
+    if options.only != "firewall":
+        results += calico.measure(rounds, scale.looped_policies, scale.planned)
     for result in results:
         print("  ".join(f"{name} {seconds:.3f} s" for name, seconds in result.figures.items()))
     for result in results:
@@ -69,6 +72,17 @@ def main() -> int:
     if not options.quick:
         keep(results, {"ansible_core": version("ansible-core"), "python": sys.version.split()[0]})
     return 0
+
+
+def _firewall(scale: Scale, rounds: int) -> list[Bench]:
+    """node_firewall, on nodes of the lab that are there for as long as it takes."""
+    lab_id = resolve_id("auto")
+    try:
+        lab = up(lab_id, names=[NODE, PEER_NODE], kube=False)
+        with tempfile.TemporaryDirectory() as folder:
+            return measure(Bed(lab, NODE, Path(folder)), Bed(lab, PEER_NODE, Path(folder)), scale, rounds)
+    finally:
+        down(lab_id)
 
 
 def measure(bed: Bed, other: Bed, scale: Scale, rounds: int) -> list[Bench]:

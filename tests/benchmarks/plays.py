@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whole plays over real SSH with pipelining, timed from outside; and programs on the node, timed there."""
+"""Whole plays with pipelining, timed from outside; and programs on a node of the lab, timed there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -30,21 +30,22 @@ with open(sys.argv[1]) as stream:
 
 
 @dataclass
-class Bed:
-    """One node, one inventory, and the plays that were written for it."""
+class Plays:
+    """One host, one inventory, the plays that were written for it, and what they took."""
 
-    lab: Lab
+    inventory: Path
     node: str
     folder: Path
     times: dict[str, list[float]] = field(default_factory=dict)
+
+    # What every play is started with, beside its own options.
+    options: ClassVar[tuple[str, ...]] = ()
 
     def write(self, name: str, *tasks: TASKS, variables: Mapping[str, Any] | None = None) -> Path:
         """A play file with these tasks and no facts."""
         play = {
             "hosts": self.node,
             "gather_facts": False,
-            "remote_user": "root",
-            "become": False,
             "vars": dict(variables or {}),
             "tasks": list(tasks),
         }
@@ -69,12 +70,9 @@ class Bed:
         argv = [
             str(Path(sys.executable).parent / "ansible-playbook"),
             "-i",
-            str(self.lab.inventory_file),
+            str(self.inventory),
             str(play),
-            "-e",
-            "ansible_become=false",
-            "-e",
-            "ansible_user=root",
+            *self.options,
             *options,
         ]
         settings = environment(self.folder)
@@ -99,11 +97,21 @@ class Bed:
             self.times.setdefault(name or play.stem, []).append(took)
         return done.stdout
 
+    def median(self, name: str) -> float:
+        return median(self.times[name])
+
+
+class Bed(Plays):
+    """A node of the lab, over real SSH as root, whatever the lab's inventory says."""
+
+    options = ("-e", "ansible_become=false", "-e", "ansible_user=root")
+
+    def __init__(self, lab: Lab, node: str, folder: Path) -> None:
+        super().__init__(lab.inventory_file, node, folder)
+        self.lab = lab
+
     def run_on_node(self, name: str, argv: Sequence[str], stdin: str) -> None:
         """Keep the time of a program on the node, as a process of the node's own would measure it."""
         self.lab.write(self.node, _INPUT, stdin)
         done = self.lab.run(self.node, ["python3", "-c", _STOPWATCH, _INPUT, *argv], timeout=300)
         self.times.setdefault(name, []).append(float(done.stdout))
-
-    def median(self, name: str) -> float:
-        return median(self.times[name])

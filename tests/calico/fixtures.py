@@ -99,7 +99,8 @@ def _config(lines: list, url: str, ca: object, cert: object, key: object) -> str
     return "\n".join(lines) + "\n"
 
 
-def _with_etcd(api: str, version: str, folder: Path) -> Iterator[Calico]:
+def datastore(api: str, version: str, folder: Path) -> Iterator[Calico]:
+    """An etcd of API v1 or v3 with a tool of this version, until the generator is closed."""
     authority = Authority(folder / "certs")
     admin = authority.issue("admin", organisation="ibm-admins")
     render = config_v1 if api == "v1" else config_v3
@@ -112,12 +113,12 @@ def _with_etcd(api: str, version: str, folder: Path) -> Iterator[Calico]:
 @pytest.fixture(scope="session")
 def calico_v1_datastore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calico]:
     """One etcd for the whole run; tests ask for `calico_v1`, which empties it."""
-    yield from _with_etcd("v1", "1.4.0", tmp_path_factory.mktemp("calico-v1"))
+    yield from datastore("v1", "1.4.0", tmp_path_factory.mktemp("calico-v1"))
 
 
 @pytest.fixture(scope="session")
 def calico_v3_datastore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calico]:
-    yield from _with_etcd("v3", "3.25.2", tmp_path_factory.mktemp("calico-v3"))
+    yield from datastore("v3", "3.25.2", tmp_path_factory.mktemp("calico-v3"))
 
 
 @pytest.fixture
