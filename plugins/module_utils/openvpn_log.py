@@ -72,6 +72,7 @@ _REASONS: Tuple[Tuple[str, str], ...] = (
 )
 _PATTERNS = tuple((re.compile(pattern, re.IGNORECASE), reason) for pattern, reason in _REASONS)
 _SECRET = re.compile(r"-----BEGIN|-----END|^[A-Za-z0-9+/=]{40,}$")
+_CIPHER = re.compile(r"[Dd]ata [Cc]hannel: (?:using negotiated )?cipher '([A-Z0-9-]+)'")
 SILENT = "nothing came back from the peer within the time"
 
 
@@ -87,3 +88,9 @@ def reason_of(lines: Sequence[str]) -> str:
 
 def _last(lines: List[str]) -> str:
     return f" (OpenVPN's last line: {lines[-1][:200]})" if lines else ""
+
+
+def cipher_of(lines: Sequence[str]) -> str:
+    """The data channel's cipher that was negotiated last, empty when the log does not tell."""
+    found = [match.group(1) for match in map(_CIPHER.search, lines) if match]
+    return found[-1] if found else ""

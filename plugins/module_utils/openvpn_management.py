@@ -50,6 +50,11 @@ class Status:
     def up(self) -> bool:
         return self.state == "CONNECTED"
 
+    def shown(self) -> Dict[str, Any]:
+        """As a result tells it."""
+        ciphers = sorted({peer.cipher for peer in self.peers if peer.cipher})
+        return {**vars(self), "peers": [peer.shown() for peer in self.peers], "cipher": ",".join(ciphers)}
+
 
 def ask(path: str, *commands: str) -> Optional[List[List[str]]]:
     """The answer to each command, as lines; None when nobody answers at the socket."""

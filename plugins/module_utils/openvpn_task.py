@@ -13,18 +13,19 @@ import stat
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from .calicoctl_run import Run
 from .calicoctl_task import find_openssl
-from .openvpn_certificates import Facts, check_material, summary
+from .openvpn_certificates import Facts, check_material, days_left, summary
 from .openvpn_guard import check_networks, check_port, check_tun, read_routes
-from .openvpn_log import reason_of
+from .openvpn_log import cipher_of, reason_of
+from .openvpn_management import status_of
 from .openvpn_model import ClientSettings, Endpoint, VpnError, check_name, read_address, read_network, read_remote
 from .openvpn_proof import Prover
 from .openvpn_store import Store, mode_of
-from .openvpn_text import CA, CERT, CONFIG, CRL, KEY, ROOT, SECRET, TLS_CRYPT, UNIT_FILE, UNIT_TEXT, render, unit_of
+from .openvpn_text import CA, CERT, CONFIG, CRL, KEY, ROOT, SECRET, TLS_CRYPT, UNIT_FILE, UNIT_TEXT, render, socket_of, unit_of
 
 OPENVPN = "/usr/sbin/openvpn"
 _MATERIAL = {"ca": CA, "cert": CERT, "key": KEY, "crl": CRL, "tls_crypt": TLS_CRYPT}
@@ -351,6 +352,22 @@ def _shown(files: Mapping[str, bytes]) -> Dict[str, str]:
     }
 
 
-def with_reason(plan: Plan, notes: List[str]) -> Plan:
-    """The plan with more notes."""
-    return replace(plan, notes=(*plan.notes, *notes))
+def gathered(name: str, host: Host) -> Dict[str, Any]:
+    """What openvpn_info tells of an endpoint. Raises VpnError."""
+    store = Store(host.root, check_name(name))
+    status = status_of(socket_of(name))
+    shown = status.shown()
+    if not shown["cipher"]:
+        # A client's management interface does not tell it; its log does.
+        boot = log_lines(host, name, "-30d") if status.up else []
+        shown["cipher"] = cipher_of(boot)
+    openssl = find_openssl()
+    left = {}
+    for what, file in (("certificate", CERT), ("ca", CA), ("crl", CRL)):
+        left[what] = days_left(host.run, openssl, f"{store.link}/{file}", what == "crl", host.now) if openssl else None
+    return {
+        "present": store.current() is not None,
+        "active": is_active(host, name),
+        "tunnel": shown,
+        "days_left": left,
+    }
