@@ -25,7 +25,7 @@ from .openvpn_management import status_of
 from .openvpn_model import ClientSettings, Endpoint, VpnError, check_name, read_address, read_network, read_remote
 from .openvpn_proof import Prover
 from .openvpn_store import Store, mode_of
-from .openvpn_text import CA, CERT, CONFIG, CRL, KEY, ROOT, SECRET, TLS_CRYPT, UNIT_FILE, UNIT_TEXT, render, socket_of, unit_of
+from .openvpn_text import CA, CERT, CLIENTS, CONFIG, CRL, KEY, ROOT, SECRET, TLS_CRYPT, UNIT_FILE, UNIT_TEXT, render, socket_of, unit_of
 
 OPENVPN = "/usr/sbin/openvpn"
 _MATERIAL = {"ca": CA, "cert": CERT, "key": KEY, "crl": CRL, "tls_crypt": TLS_CRYPT}
@@ -64,6 +64,13 @@ class Plan:
     @property
     def files_differ(self) -> bool:
         return dict(self.have) != dict(self.want)
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the service must be restarted: it reads the revocation list and clients' settings at each connection."""
+        paths = {path for path in (*self.have, *self.want) if self.have.get(path) != self.want.get(path)}
+        kept = all(path == CRL or path.startswith(f"{CLIENTS}/") for path in paths)
+        return self.unit_differs or not self.was_active or not kept
 
     @property
     def changed(self) -> bool:
@@ -288,7 +295,10 @@ def put_in_force(plan: Plan, host: Host, wait: float, peers: List[str]) -> Tuple
         done = apply_plan(plan, host)
         if plan.changed:
             _checked(host, ["systemctl", "enable", unit])
-            _checked(host, ["systemctl", "restart", "--no-block", unit])
+        if plan.restarts:
+            # Until the former daemon has ended its socket answers, and would be taken for the new one. Why a start
+            # fails is in the log, not in this status.
+            host.run(["systemctl", "restart", unit], "", 60.0)
             done.append(f"{unit} was restarted")
         if prover.wait(wait):
             store.tidy()

@@ -93,6 +93,8 @@ def tunnel(lab: Lab) -> Tunnel:
         "tls_crypt_content": genkey(lab, "client", key),
         "wait": 15,
     }
+    for node in ("master", "worker1"):
+        made.module(node, state="absent")
     foreseen = made.module("master", check=True)
     assert foreseen.changed, foreseen.message
     assert lab.run("master", ["systemctl", "is-active", UNIT], check=False).stdout.strip() != "active"
@@ -174,6 +176,18 @@ def test_B54_B55_the_server_refuses_what_the_client_trusts(tunnel: Tunnel) -> No
     refused = tunnel.module("worker1", cert_content=expired.cert, key_content=expired.key)
     assert "expired on" in refused.message
     assert "Nothing was changed" in refused.message
+
+
+def test_a_new_revocation_list_costs_no_packet_and_locks_the_revoked_out(tunnel: Tunnel) -> None:
+    pid = ["systemctl", "show", "--value", "-p", "MainPID", UNIT]
+    before = tunnel.lab.run("master", pid).stdout
+    other = tunnel.cluster.issue("worker9", "client")
+    changed = tunnel.module("master", crl_content=tunnel.cluster.crl(other))
+    assert changed.changed, changed.message
+    assert tunnel.lab.run("master", pid).stdout == before
+    refused = tunnel.module("worker1", cert_content=other.cert, key_content=other.key, wait=8)
+    put_back(tunnel, refused)
+    assert not tunnel.module("master", state="present").failed
 
 
 def test_F41_a_killed_daemon_comes_back(tunnel: Tunnel) -> None:
