@@ -46,7 +46,9 @@ def check_material(
     check_common_name(shown[CERT], names[-1].strip())
     public = look.ask(KEY, "pkey", "-pubout", "-passin", "pass:", what="private key without a password")
     if _pem(text) != _pem(public):
-        raise VpnError(f"{shown[KEY]}: is not the key of the certificate {shown[CERT]}; give the pair that belongs together")
+        raise VpnError(
+            f"{shown[KEY]}: is not the key of the certificate {shown[CERT]}; give the pair that belongs together"
+        )
     ends = look.check_dates(CERT, text, now)
     authority = look.check_dates(CA, look.ask(CA, "x509", "-noout", "-dates"), now)
     usage = "sslserver" if endpoint.role == "server" else "sslclient"
@@ -55,7 +57,11 @@ def check_material(
     if endpoint.has_crl:
         look.check_crl_signature()
         crl = look.check_dates(CRL, look.ask(CRL, "crl", "-noout", "-lastupdate", "-nextupdate"), now)
-    return Facts(names[-1].strip(), *(int((end - now) // 86400) for end in (ends, authority)), None if crl is None else int((crl - now) // 86400))
+    return Facts(
+        names[-1].strip(),
+        *(int((end - now) // 86400) for end in (ends, authority)),
+        None if crl is None else int((crl - now) // 86400),
+    )
 
 
 def check_tls_crypt(text: str, role: str, shown: str) -> None:
@@ -64,9 +70,7 @@ def check_tls_crypt(text: str, role: str, shown: str) -> None:
         return
     other = "client" if role == "server" else "server"
     found = f"a {other}'s key" if f"tls-crypt-v2 {other} key" in text else "no tls-crypt-v2 key"
-    raise VpnError(
-        f"{shown}: is {found}; a {role} needs the one of `openvpn --genkey tls-crypt-v2-{role}`"
-    )
+    raise VpnError(f"{shown}: is {found}; a {role} needs the one of `openvpn --genkey tls-crypt-v2-{role}`")
 
 
 def days_left(run: Run, openssl: str, path: str, crl: bool, now: float) -> Optional[int]:
@@ -124,13 +128,24 @@ class _Look:
         return ends
 
     def verify(self, *words: str, role: str) -> None:
-        argv = [self.openssl, "verify", "-no_check_time", *words, "-CAfile", self.path(CA), "-untrusted", self.path(CERT)]
+        argv = [
+            self.openssl,
+            "verify",
+            "-no_check_time",
+            *words,
+            "-CAfile",
+            self.path(CA),
+            "-untrusted",
+            self.path(CERT),
+        ]
         status, output, errors = self.run([*argv, self.path(CERT)], "", _SECONDS)
         if status == 0:
             return
         said = output + errors
         if re.search("unsuitable|unsupported certificate purpose", said):
-            raise VpnError(f"{self.shown[CERT]}: the certificate's usage does not allow a {role}; issue one for a {role}")
+            raise VpnError(
+                f"{self.shown[CERT]}: the certificate's usage does not allow a {role}; issue one for a {role}"
+            )
         raise VpnError(
             f"{self.shown[CERT]}: was not issued by the authority {self.shown[CA]}: they are of different clusters, or an "
             "intermediate certificate is missing; give certificate and authority of one cluster"

@@ -36,15 +36,21 @@ def check_networks(endpoint: Endpoint, local: Sequence[Tuple[Network, str, bool]
     for network in endpoint.networks:
         for known, device, _near in others:
             if _overlap(network, known):
-                raise VpnError(f"network: {network} overlaps {known}, to which this node has a route by {device}; give another one")
+                raise VpnError(
+                    f"network: {network} overlaps {known}, to which this node has a route by {device}; give another one"
+                )
         for known in reserved:
             if _overlap(network, known):
-                raise VpnError(f"network: {network} overlaps {known}, one of the pods' or services' networks; give another one")
+                raise VpnError(
+                    f"network: {network} overlaps {known}, one of the pods' or services' networks; give another one"
+                )
     behind = [network for client in endpoint.clients for network in client.networks]
     for route in (*endpoint.routes, *behind):
         for known, device, near in others:
             if route == known or (near and _overlap(route, known)):
-                raise VpnError(f"routes: {route} overlaps {known}, to which this node has a route by {device}; leave it out")
+                raise VpnError(
+                    f"routes: {route} overlaps {known}, to which this node has a route by {device}; leave it out"
+                )
         for network in endpoint.networks:
             if _overlap(route, network):
                 raise VpnError(f"routes: {route} overlaps the tunnel's own network {network}; leave it out")

@@ -10,7 +10,10 @@ from typing import List, Sequence, Tuple
 
 # (pattern, reason). The first that any line matches wins: from the cause to its consequences.
 _REASONS: Tuple[Tuple[str, str], ...] = (
-    (r"Options error: (?:Unrecognized option|.*(?:unknown|unrecognized))", "the installed OpenVPN does not know an option"),
+    (
+        r"Options error: (?:Unrecognized option|.*(?:unknown|unrecognized))",
+        "the installed OpenVPN does not know an option",
+    ),
     (r"Options error: ", "OpenVPN refuses its configuration"),
     (
         r"Cannot open TUN/TAP dev|Cannot ioctl TUNSETIFF|/dev/net/tun: No such",
@@ -52,8 +55,14 @@ _REASONS: Tuple[Tuple[str, str], ...] = (
         "tls-crypt mismatch: the tls-crypt-v2 keys of the two ends do not belong together",
     ),
     (r"tlsv13? alert (?:bad )?certificate required", "the other end wants a certificate"),
-    (r"tls(?:v1[0-9]?)? alert protocol version|no protocols available|unsupported protocol", "the ends have no TLS version in common"),
-    (r"no shared cipher|Failed to negotiate cipher|Data channel cipher negotiation failed", "the ends have no cipher in common"),
+    (
+        r"tls(?:v1[0-9]?)? alert protocol version|no protocols available|unsupported protocol",
+        "the ends have no TLS version in common",
+    ),
+    (
+        r"no shared cipher|Failed to negotiate cipher|Data channel cipher negotiation failed",
+        "the ends have no cipher in common",
+    ),
     (r"alert certificate (expired)", "a certificate has expired, or a clock is ahead (clock skew); renew it"),
     (r"AUTH_FAILED|CCD-EXCLUSIVE|client-config-dir authentication failed", "the server refuses this client's name"),
     (r"Cannot resolve host|RESOLVE: Cannot", "the server's name cannot be resolved"),
@@ -67,7 +76,10 @@ _REASONS: Tuple[Tuple[str, str], ...] = (
         "the peer is silent: a firewall drops the packets, no server is there, or it does not accept this client's "
         "tls-crypt-v2 key",
     ),
-    (r"ERROR: .*route addition failed|Linux route add command failed|net_route_v[46]_add.*error", "a route cannot be added"),
+    (
+        r"ERROR: .*route addition failed|Linux route add command failed|net_route_v[46]_add.*error",
+        "a route cannot be added",
+    ),
     (r"Exiting due to fatal error", "OpenVPN ended with a fatal error"),
 )
 _PATTERNS = tuple((re.compile(pattern, re.IGNORECASE), reason) for pattern, reason in _REASONS)

@@ -129,7 +129,9 @@ class Endpoint:
         _check_port("port", self.port)
         _check_numbers(self)
         if self.user in ("root", "0"):
-            raise VpnError("user: root keeps every right that OpenVPN gives up after its start; give for instance nobody")
+            raise VpnError(
+                "user: root keeps every right that OpenVPN gives up after its start; give for instance nobody"
+            )
         _check_server(self) if self.role == "server" else _check_client(self)
         _check_options(self.options)
 
@@ -260,7 +262,9 @@ def _disjoint(given: List[Tuple[str, Network]]) -> None:
     for index, (subject, network) in enumerate(given):
         for other, second in given[:index]:
             if network.version == second.version and network.overlaps(second):  # type: ignore[arg-type]
-                raise VpnError(f"{subject}: {network} overlaps {second} of {other}; a network is behind one client only")
+                raise VpnError(
+                    f"{subject}: {network} overlaps {second} of {other}; a network is behind one client only"
+                )
 
 
 def _check_client(endpoint: Endpoint) -> None:
@@ -297,10 +301,14 @@ def _check_options(options: Iterable[Tuple[str, str]]) -> None:
                 "never as an option's words"
             )
         if name not in TUNING:
-            raise VpnError(f"{choices('options', name, sorted(TUNING))}. Others are set by the module, or weaken the tunnel")
+            raise VpnError(
+                f"{choices('options', name, sorted(TUNING))}. Others are set by the module, or weaken the tunnel"
+            )
         words = value.split()
         if len(words) > TUNING[name] or (TUNING[name] and not words):
             raise VpnError(f"options: {name} takes {TUNING[name] or 'no'} word(s), not {value!r}")
         for word in words:
             if not _WORD.fullmatch(word):
-                raise VpnError(f"options: {name}: {word!r} holds characters that mean something else in OpenVPN's files")
+                raise VpnError(
+                    f"options: {name}: {word!r} holds characters that mean something else in OpenVPN's files"
+                )

@@ -73,7 +73,7 @@ class Store:
             place = os.path.join(self.folder, name)
             if os.path.isdir(place):
                 # Same content, but changed by hand: it may be in force, so that it is not touched.
-                name = f"{name}-{os.path.basename(staged)[len(_STAGED):]}"
+                name = f"{name}-{os.path.basename(staged)[len(_STAGED) :]}"
                 place = os.path.join(self.folder, name)
             os.rename(staged, place)
             staged = None

@@ -25,7 +25,22 @@ from .openvpn_management import status_of
 from .openvpn_model import ClientSettings, Endpoint, VpnError, check_name, read_address, read_network, read_remote
 from .openvpn_proof import Prover
 from .openvpn_store import Store, mode_of
-from .openvpn_text import CA, CERT, CLIENTS, CONFIG, CRL, KEY, ROOT, SECRET, TLS_CRYPT, UNIT_FILE, UNIT_TEXT, render, socket_of, unit_of
+from .openvpn_text import (
+    CA,
+    CERT,
+    CLIENTS,
+    CONFIG,
+    CRL,
+    KEY,
+    ROOT,
+    SECRET,
+    TLS_CRYPT,
+    UNIT_FILE,
+    UNIT_TEXT,
+    render,
+    socket_of,
+    unit_of,
+)
 
 OPENVPN = "/usr/sbin/openvpn"
 _MATERIAL = {"ca": CA, "cert": CERT, "key": KEY, "crl": CRL, "tls_crypt": TLS_CRYPT}
@@ -153,7 +168,9 @@ def _read_file(option: str, path: str, secret: bool) -> bytes:
             if not stat.S_ISREG(about.st_mode):
                 raise VpnError(f"{option}: {path} is no file; give the path of a file on this node")
             if secret and mode & 0o077:
-                raise VpnError(f"{option}: {path} can be read by others (mode {mode:04o}); issue the key anew, then chmod 600 {path}")
+                raise VpnError(
+                    f"{option}: {path} can be read by others (mode {mode:04o}); issue the key anew, then chmod 600 {path}"
+                )
             if mode & 0o002:
                 raise VpnError(f"{option}: {path} can be changed by everybody (mode {mode:04o}): chmod o-w {path}")
             return handle.read()
@@ -178,7 +195,9 @@ def make_plan(params: Mapping[str, Any], host: Host) -> Plan:
         for family in ("-4", "-6")
         for route in read_routes(_checked(host, ["ip", family, "-json", "route", "show"]))
     ]
-    check_networks(endpoint, routes, [read_network("reserved_networks", item) for item in params["reserved_networks"] or ()])
+    check_networks(
+        endpoint, routes, [read_network("reserved_networks", item) for item in params["reserved_networks"] or ()]
+    )
     want = {**material, **texts}
     check_tun()
     same_port = active and _listens(have.get(CONFIG, b"")) == _listens(texts[CONFIG])
@@ -192,13 +211,17 @@ def _listens(config: bytes) -> List[bytes]:
     return [line for line in config.splitlines() if line.startswith((b"port ", b"local ", b"proto "))]
 
 
-def _check(host: Host, endpoint: Endpoint, material: Mapping[str, bytes], shown: Mapping[str, str], config: bytes) -> Facts:
+def _check(
+    host: Host, endpoint: Endpoint, material: Mapping[str, bytes], shown: Mapping[str, str], config: bytes
+) -> Facts:
     openssl = find_openssl()
     if openssl is None:
         raise VpnError("openssl: is not installed on this node, so that no certificate can be checked; install it")
     with tempfile.TemporaryDirectory(dir=host.tmpdir) as folder:
         for name, content in {**material, CONFIG: config}.items():
-            with os.fdopen(os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            with os.fdopen(
+                os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
+            ) as file:
                 file.write(content)
         # With --version behind it the file is read, and nothing else is done.
         argv = [host.openvpn, "--config", os.path.join(folder, CONFIG), "--version"]
@@ -308,7 +331,9 @@ def put_in_force(plan: Plan, host: Host, wait: float, peers: List[str]) -> Tuple
         why = str(error)
     if not plan.changed:
         raise VpnError(f"endpoint {plan.name}: the tunnel is not up: {why}. Nothing was changed")
-    raise PutBackError(f"endpoint {plan.name}: the tunnel did not come up within {wait:g} s: {why}. {_go_back(plan, host, former)}")
+    raise PutBackError(
+        f"endpoint {plan.name}: the tunnel did not come up within {wait:g} s: {why}. {_go_back(plan, host, former)}"
+    )
 
 
 def _go_back(plan: Plan, host: Host, former: Optional[str]) -> str:
@@ -339,10 +364,19 @@ def result_of(plan: Plan, with_diff: bool) -> Dict[str, Any]:
         {"active": active, "files": _shown(files)}
         for active, files in ((plan.was_active, plan.have), (plan.active, plan.want))
     ]
-    result: Dict[str, Any] = {"changed": plan.changed, "before": states[0], "after": states[1], "notes": list(plan.notes)}
+    result: Dict[str, Any] = {
+        "changed": plan.changed,
+        "before": states[0],
+        "after": states[1],
+        "notes": list(plan.notes),
+    }
     if plan.facts:
         result["common_name"] = plan.facts.common_name
-        result["days_left"] = {"certificate": plan.facts.certificate_days, "ca": plan.facts.ca_days, "crl": plan.facts.crl_days}
+        result["days_left"] = {
+            "certificate": plan.facts.certificate_days,
+            "ca": plan.facts.ca_days,
+            "crl": plan.facts.crl_days,
+        }
     if with_diff:
         before, after = (
             f"{'active' if state['active'] else 'inactive'}\n"

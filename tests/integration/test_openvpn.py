@@ -171,7 +171,7 @@ def test_B54_B55_the_server_refuses_what_the_client_trusts(tunnel: Tunnel) -> No
     other = Cluster("other")
     pair = other.issue("worker1", "client")
     wrong = {"ca_content": other.ca + tunnel.cluster.ca, "cert_content": pair.cert, "key_content": pair.key}
-    put_back(tunnel, tunnel.module("worker1", wait=8, **wrong))
+    put_back(tunnel, tunnel.module("worker1", wait=8, **wrong), "does not trust")
     expired = tunnel.cluster.issue("worker1", "client", -3, -1)
     refused = tunnel.module("worker1", cert_content=expired.cert, key_content=expired.key)
     assert "expired on" in refused.message
@@ -199,9 +199,11 @@ def test_F41_a_killed_daemon_comes_back(tunnel: Tunnel) -> None:
 def test_F42_a_taken_port_and_F43_a_missing_tun_are_refused_before_anything(tunnel: Tunnel) -> None:
     taken = tunnel.module("master", port=22, protocol="tcp")
     assert "is taken by another program" in taken.message
-    # In a mount namespace of the node alone the device can be away for a moment.
-    tunnel.lab.run("master", ["umount", "/dev/net/tun"])
-    tunnel.lab.run("master", ["mv", "/dev/net/tun", "/dev/net/away"])
-    missing = tunnel.module("master")
+    tunnel.lab.run("master", ["mount", "-t", "tmpfs", "none", "/dev/net"])
+    try:
+        missing = tunnel.module("master")
+    finally:
+        tunnel.lab.run("master", ["umount", "/dev/net"])
     assert "/dev/net/tun" in missing.message
     assert "modprobe tun" in missing.message
+    assert "Nothing was changed" in missing.message

@@ -15,8 +15,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 REQUIRED = {
-    *(f"F{number:02d}" for number in (*range(1, 28), 30, 35, 36, 37)),
-    *(f"B{number:02d}" for number in (*range(1, 36), *range(43, 49), 59, 60, 61, 62)),
+    *(f"F{number:02d}" for number in (*range(1, 28), 30, 35, 36, 37, 39, *range(40, 44), 46)),
+    *(f"B{number:02d}" for number in (*range(1, 36), *range(43, 49), *range(52, 60), 60, 61, 62)),
 }
 _IN_FUNCTION = re.compile(r"(?<=_)[FB][0-9]{2}(?=_|$)")
 _CASE = re.compile(r"([FB][0-9]{2})(?:-[A-Za-z0-9-]*)?")

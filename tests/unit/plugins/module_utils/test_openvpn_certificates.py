@@ -37,7 +37,9 @@ Changes = Dict[str, str]
 def look(folder: Path, changes: Changes) -> Facts:
     for name, text in {**GOOD, **changes}.items():
         (folder / name).write_text(text, encoding="ascii")
-    return check_material(run_program, OPENSSL, str(folder), {name: f"the {name}" for name in GOOD}, SERVER, time.time())
+    return check_material(
+        run_program, OPENSSL, str(folder), {name: f"the {name}" for name in GOOD}, SERVER, time.time()
+    )
 
 
 def test_what_fits_is_told(tmp_path: Path) -> None:
@@ -78,7 +80,9 @@ def test_refused(changes: Callable[[], Changes], said: str, tmp_path: Path) -> N
 def _params(folder: Path, **given: str) -> Dict[str, object]:
     (folder / "key").write_text(PAIR.key, encoding="ascii")
     (folder / "key").chmod(0o600)
-    base: Dict[str, object] = {name: None for option in ("ca", "cert", "key", "crl", "tls_crypt") for name in (option, f"{option}_content")}
+    base: Dict[str, object] = {
+        name: None for option in ("ca", "cert", "key", "crl", "tls_crypt") for name in (option, f"{option}_content")
+    }
     base.update(ca_content=OURS.ca, cert_content=PAIR.cert, key=str(folder / "key"), tls_crypt_content="x")
     return {**base, **given}
 
