@@ -80,6 +80,12 @@ class Prover:
     def _missing(self) -> Optional[str]:
         if self.status.state == "unreachable":
             return "OpenVPN does not answer at its management socket"
+        if self.status.state == "AUTH":
+            # In TLS 1.3 a client has ended its part before the server looks at the client's certificate.
+            return (
+                "the handshake has not ended (state AUTH): the server answers and does not accept this client - its "
+                "certificate is revoked, or of an authority that the server does not trust; the server's log tells which"
+            )
         if not self.status.up:
             return f"the handshake has not ended (state {self.status.state})"
         if self.endpoint.role == "client":

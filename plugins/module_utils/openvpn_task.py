@@ -349,7 +349,9 @@ def _go_back(plan: Plan, host: Host, former: Optional[str]) -> str:
         host.run(["systemctl", "stop", unit], "", 60.0)
         return "The former files were put back; the service is stopped, as it was before"
     host.run(["systemctl", "restart", unit], "", 60.0)
-    return f"The former files were put back and the service runs with them{'' if is_active(host, plan.name) else ' NOT: see `journalctl -u ' + unit + '`'}"
+    if is_active(host, plan.name):
+        return "The former files were put back, and the service runs with them"
+    return f"The former files were put back, and the service does NOT run with them: see `journalctl -u {unit}`"
 
 
 def log_lines(host: Host, name: str, since: str) -> List[str]:

@@ -58,7 +58,7 @@ options:
     description: Address at which a server listens; all of them by default.
     type: str
   network:
-    description: Networks of the tunnel, one of each family at most. The server has the first address. Only for a server.
+    description: Networks of a server's tunnel, one of each family at most. The server has the first address.
     type: list
     elements: str
   routes:
@@ -180,7 +180,7 @@ options:
     type: str
     default: nobody
   options:
-    description: More directives that tune and cannot weaken, for instance V({sndbuf: 524288}).
+    description: More directives that tune and cannot weaken, for instance C(sndbuf) with V(524288).
     type: dict
   peers:
     description: Common names of clients that must be reached through a server's tunnel for the task to succeed.

@@ -12,8 +12,8 @@ short_description: State, clients, bytes and days left of an OpenVPN endpoint
 version_added: 0.1.0
 author: iks.hardening contributors (@iks-hardening)
 description:
-  - Asks the management interface of an endpoint of M(iks.hardening.openvpn_endpoint), and looks when its certificates and
-    its revocation list expire.
+  - Asks the management interface of an endpoint of M(iks.hardening.openvpn_endpoint), and looks when its certificates
+    and its revocation list expire.
 options:
   name:
     description: Name of the endpoint.
@@ -43,8 +43,8 @@ active:
   type: bool
 tunnel:
   description:
-    - C(state) (V(CONNECTED) when up, V(unreachable) when nobody answers), the own C(address) and C(address6), the C(remote),
-      bytes C(received) and C(sent), C(cipher), and C(peers) of a server, each with C(name), addresses, bytes, C(since)
+    - C(state) (V(CONNECTED) when up, V(unreachable) when nobody answers), the own C(address) and C(address6), the
+      C(remote), bytes C(received) and C(sent), C(cipher), and C(peers) of a server, each with C(name), addresses, bytes, C(since)
       (seconds since 1970) and C(cipher).
   returned: always
   type: dict
