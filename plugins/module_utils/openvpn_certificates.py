@@ -1,7 +1,7 @@
 # Copyright: Contributors to the iks.hardening collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether an endpoint's certificates can work, before a file is written: asked of openssl, as targets lack cryptography."""
+"""Whether an endpoint's certificates can work, before a file is written: asked of openssl, as targets lack more."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Facts:
 def check_material(
     run: Run, openssl: str, folder: str, shown: Mapping[str, str], endpoint: Endpoint, now: float
 ) -> Facts:
-    """Look into the files of `folder` (named as an endpoint's are). `shown`: what a user calls each. Raises VpnError."""
+    """Look into the files of `folder` (named as an endpoint's are). `shown`: a user's name of each. Raises VpnError."""
     look = _Look(run, openssl, folder, shown)
     check_tls_crypt(look.text(TLS_CRYPT), endpoint.role, shown[TLS_CRYPT])
     text = look.ask(CERT, "x509", "-noout", "-pubkey", "-subject", "-nameopt", "multiline,-esc_msb,utf8", "-dates")
@@ -147,8 +147,8 @@ class _Look:
                 f"{self.shown[CERT]}: the certificate's usage does not allow a {role}; issue one for a {role}"
             )
         raise VpnError(
-            f"{self.shown[CERT]}: was not issued by the authority {self.shown[CA]}: they are of different clusters, or an "
-            "intermediate certificate is missing; give certificate and authority of one cluster"
+            f"{self.shown[CERT]}: was not issued by the authority {self.shown[CA]}: they are of different clusters, or "
+            "an intermediate certificate is missing; give certificate and authority of one cluster"
         )
 
     def check_crl_signature(self) -> None:
@@ -156,8 +156,8 @@ class _Look:
         status, output, errors = self.run(argv, "", _SECONDS)
         if status != 0 or "verify OK" not in output + errors:
             raise VpnError(
-                f"{self.shown[CRL]}: is no revocation list of the authority {self.shown[CA]}; everybody would be locked "
-                "out. Give the one of the same cluster"
+                f"{self.shown[CRL]}: is no revocation list of the authority {self.shown[CA]}; everybody would be "
+                "locked out. Give the one of the same cluster"
             )
 
 

@@ -172,7 +172,7 @@ def read_network(subject: str, value: Any) -> Network:
         raise VpnError(f"{subject}: {text} has no prefix length; give {found} if this one address is meant")
     if found.prefixlen == 0:
         raise VpnError(
-            f"{subject}: {text} is everything, OpenVPN's own packets included; name the networks that the tunnel leads to"
+            f"{subject}: {text} is everything, OpenVPN's own packets included; name networks that the tunnel leads to"
         )
     return found
 
@@ -297,8 +297,8 @@ def _check_options(options: Iterable[Tuple[str, str]]) -> None:
     for name, value in options:
         if "-----BEGIN" in value or "-----BEGIN" in name:
             raise VpnError(
-                "options: one of them holds a key or a certificate; keys are given as key, tls_crypt or their _content, "
-                "never as an option's words"
+                "options: one of them holds a key or a certificate; keys are given as key, tls_crypt or as _content, never "
+                " as an option's words"
             )
         if name not in TUNING:
             raise VpnError(

@@ -84,7 +84,7 @@ class Prover:
             # In TLS 1.3 a client has ended its part before the server looks at the client's certificate.
             return (
                 "the handshake has not ended (state AUTH): the server answers and does not accept this client - its "
-                "certificate is revoked, or of an authority that the server does not trust; the server's log tells which"
+                "certificate is revoked, or of an authority that the server does not trust; its log tells which"
             )
         if not self.status.up:
             return f"the handshake has not ended (state {self.status.state})"

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The store of an endpoint's files: whole generations, and one link that leads to the one in force.
 
-A new generation is written beside the old one and flushed; one rename of the link then puts all of it in place. Whatever
-ends the work before the rename leaves the former files, whatever ends it after leaves the new ones.
+A new generation is written beside the old one and flushed; one rename of the link then puts all of it in place.
+Whatever ends the work before the rename leaves the former files, whatever ends it after leaves the new ones.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the iks.hardening collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole task of openvpn_endpoint: options to an endpoint, a plan, files and service, the proof, and the way back."""
+"""The whole task of openvpn_endpoint: options to an endpoint, a plan, files and service, proof, and the way back."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Plan:
 
     @property
     def restarts(self) -> bool:
-        """Whether the service must be restarted: it reads the revocation list and clients' settings at each connection."""
+        """Whether the service must be restarted: it reads revocations and clients' settings at each connection."""
         paths = {path for path in (*self.have, *self.want) if self.have.get(path) != self.want.get(path)}
         kept = all(path == CRL or path.startswith(f"{CLIENTS}/") for path in paths)
         return self.unit_differs or not self.was_active or not kept
@@ -169,7 +169,7 @@ def _read_file(option: str, path: str, secret: bool) -> bytes:
                 raise VpnError(f"{option}: {path} is no file; give the path of a file on this node")
             if secret and mode & 0o077:
                 raise VpnError(
-                    f"{option}: {path} can be read by others (mode {mode:04o}); issue the key anew, then chmod 600 {path}"
+                    f"{option}: {path} can be read by others (mode {mode:04o}); issue it anew, and chmod 600 {path}"
                 )
             if mode & 0o002:
                 raise VpnError(f"{option}: {path} can be changed by everybody (mode {mode:04o}): chmod o-w {path}")

@@ -82,8 +82,8 @@ def render(endpoint: Endpoint, version: Tuple[int, int]) -> Dict[str, str]:
     """Relative path -> text of every file that holds no key. Raises VpnError for a version that cannot do it."""
     if version < (2, 5):
         raise VpnError(
-            f"OpenVPN {version[0]}.{version[1]} is too old: it knows neither data-ciphers nor tls-crypt-v2; install 2.5 "
-            "or later"
+            f"OpenVPN {version[0]}.{version[1]} is too old: it knows neither data-ciphers nor tls-crypt-v2; install "
+            "2.5 or later"
         )
     lines = ["# Written by iks.hardening; a change by hand is undone by the next run of the collection."]
     lines += _server(endpoint) if endpoint.role == "server" else _client(endpoint)
@@ -124,7 +124,7 @@ def _client(endpoint: Endpoint) -> List[str]:
     folder = folder_of(endpoint.name)
     lines = ["client", *_transport(endpoint, "client"), "nobind"]
     lines += [f"remote {remote.host} {remote.port}" for remote in endpoint.remotes]
-    # Defaults that wait minutes before the next server is tried would make failover useless; a user's value comes later.
+    # Defaults that wait minutes before the next server is tried would make failover useless; a user's value wins.
     own = {name for name, _value in endpoint.options}
     defaults = (("connect-retry", "1 5"), ("server-poll-timeout", "5"), ("resolv-retry", "infinite"))
     lines += [f"{name} {value}" for name, value in defaults if name not in own]

@@ -44,8 +44,8 @@ active:
 tunnel:
   description:
     - C(state) (V(CONNECTED) when up, V(unreachable) when nobody answers), the own C(address) and C(address6), the
-      C(remote), bytes C(received) and C(sent), C(cipher), and C(peers) of a server, each with C(name), addresses, bytes, C(since)
-      (seconds since 1970) and C(cipher).
+      C(remote), bytes C(received) and C(sent), C(cipher), and C(peers) of a server, each with C(name), addresses,
+      bytes, C(since) (seconds since 1970) and C(cipher).
   returned: always
   type: dict
 days_left:
