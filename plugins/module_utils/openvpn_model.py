@@ -297,8 +297,8 @@ def _check_options(options: Iterable[Tuple[str, str]]) -> None:
     for name, value in options:
         if "-----BEGIN" in value or "-----BEGIN" in name:
             raise VpnError(
-                "options: one of them holds a key or a certificate; keys are given as key, tls_crypt or as _content, never "
-                " as an option's words"
+                "options: one of them holds a key or a certificate; those are given as key, tls_crypt and so on, "
+                "never as an option's words"
             )
         if name not in TUNING:
             raise VpnError(
