@@ -42,6 +42,7 @@ REPOSITORY_PACKAGES = (
     # The datastore of the calicoctl stand-in, and what it reads YAML with.
     "etcd-server",
     "python3-yaml",
+    "openvpn",
 )
 
 # Firewall managers, which the modules have to recognise; ufw cannot stand beside iptables-persistent.
