@@ -1,7 +1,7 @@
 # Copyright: Contributors to the iks.hardening collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a tunnel does not come up, from OpenVPN's log. Pure; the lines were recorded from OpenVPN 2.6.14 and 2.5.1."""
+"""Why a tunnel does not come up, from OpenVPN's log. Pure; the messages are those of OpenVPN 2.5 and 2.6."""
 
 from __future__ import annotations
 
