@@ -16,7 +16,6 @@ from .calico_owner import check_owner
 from .calico_plan import Plan, Step, after, plan
 from .calicoctl_run import Run, Tool, nothing_yet
 from .errors import choices
-from .traffic_reading import as_list
 
 APIS = {"v1": "v1", "projectcalico.org/v3": "v3"}
 # What decides over a packet at a host endpoint.
@@ -43,10 +42,8 @@ class Request:
     assume: Sequence[Mapping[str, Any]] = ()
 
 
-def request_of(params: Mapping[str, Any]) -> Request:
-    """The module's options, whose resources come as the controller packed them. Raises CalicoError."""
-    given = params["resources"]
-    documents = json.loads(given) if isinstance(given, str) else [("resources", item) for item in as_list(given or [])]
+def request_of(params: Mapping[str, Any], documents: Sequence[Tuple[str, Mapping[str, Any]]]) -> Request:
+    """The module's options, and what `documents_of` made of them. Raises CalicoError."""
     names = ("state", "owner", "atomic", "allow_lockout", "allow_unknown_nodes")
     flows = read_flows(params["flows"])
     return Request(documents, flows=flows, assume=params["assume"], **{name: params[name] for name in names})

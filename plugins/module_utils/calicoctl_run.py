@@ -98,30 +98,41 @@ def run_program(argv: Sequence[str], stdin: str, timeout: float) -> Tuple[Option
     A program that cannot be started has status 126 or 127, as in a shell.
     """
     try:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=clean_environment(os.environ),
-            start_new_session=True,
-        )
+        process = started(argv)
     except OSError as error:
         return (127 if isinstance(error, FileNotFoundError) else 126), "", error.strerror or str(error)
+    return finished(process, stdin, timeout)
+
+
+def started(argv: Sequence[str]) -> subprocess.Popen:
+    """A program in a clean environment and in a session of its own, for `finished`. Raises OSError."""
+    return subprocess.Popen(
+        list(argv),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment(os.environ),
+        start_new_session=True,
+    )
+
+
+def finished(process: subprocess.Popen, stdin: str, timeout: float) -> Tuple[Optional[int], str, str]:
+    """What became of a started program, and all that it printed; at the timeout (seconds) it is killed."""
     try:
         output, errors = process.communicate(stdin.encode(), timeout=timeout)
         status: Optional[int] = process.returncode
     except subprocess.TimeoutExpired:
         status = None
-        _kill(process)
+        stop(process)
         output, errors = _rest(process)
     except BaseException:
-        _kill(process)
+        stop(process)
         raise
     return status, output.decode(errors="replace"), errors.decode(errors="replace")
 
 
-def _kill(process: subprocess.Popen) -> None:
+def stop(process: subprocess.Popen) -> None:
+    """Kill a program and all that it started."""
     # It may have ended by itself in the meantime.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

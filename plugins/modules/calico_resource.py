@@ -174,14 +174,15 @@ documents:
   elements: dict
 """
 
+import gc
+from typing import Any, Dict, List, Tuple
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.iks.hardening.plugins.module_utils.calico_task import (
-    failure_of,
-    perform,
-    request_of,
-    result_of,
-    wanted,
+from ansible_collections.iks.hardening.plugins.module_utils.calicoctl_ahead import (
+    documents_of,
+    kinds_at_sight,
+    reading_ahead,
 )
 from ansible_collections.iks.hardening.plugins.module_utils.calicoctl_run import reached
 from ansible_collections.iks.hardening.plugins.module_utils.errors import HardeningError, unchanged
@@ -207,20 +208,39 @@ ARGUMENTS = {
 def main() -> None:
     """Options to a request, the request to a result, and exit once."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    # Thousands of documents make no cycles, and the collector would go through all of them again and again.
+    gc.disable()
     try:
-        request = request_of(module.params)
-        if request.state == "rendered":
-            documents = [item.document() for item in wanted(request.documents, module.params["api"] or "v3", "present")]
-            result, failure = {"changed": False, "documents": documents}, ""
-        else:
-            run, tool = reached(module.params, module.check_mode)
-            done = perform(run, tool, request, module.check_mode)
-            result, failure = result_of(done, tool, module._diff), failure_of(done)
+        documents = documents_of(module.params)
+        result, failure = (_rendered if module.params["state"] == "rendered" else _led)(module, documents)
     except HardeningError as error:
         module.fail_json(msg=unchanged(error))
     if failure:
         module.fail_json(msg=failure, **result)
     module.exit_json(**result)
+
+
+def _rendered(module: AnsibleModule, documents: List[Tuple[str, Any]]) -> Tuple[Dict[str, Any], str]:
+    from ansible_collections.iks.hardening.plugins.module_utils.calico_task import request_of, wanted
+
+    request = request_of(module.params, documents)
+    found = wanted(request.documents, module.params["api"] or "v3", "present")
+    return {"changed": False, "documents": [item.document() for item in found]}, ""
+
+
+def _led(module: AnsibleModule, documents: List[Tuple[str, Any]]) -> Tuple[Dict[str, Any], str]:
+    given, tool = reached(module.params, module.check_mode)
+    with reading_ahead(given, tool, kinds_at_sight(documents, tool.api)) as run:
+        # Late: the datastore is being read while this is compiled.
+        from ansible_collections.iks.hardening.plugins.module_utils.calico_task import (
+            failure_of,
+            perform,
+            request_of,
+            result_of,
+        )
+
+        done = perform(run, tool, request_of(module.params, documents), module.check_mode)
+        return result_of(done, tool, module._diff), failure_of(done)
 
 
 if __name__ == "__main__":

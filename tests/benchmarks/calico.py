@@ -22,6 +22,7 @@ from tests.calico.fixtures import Calico, datastore
 from tests.calico.install import real_tool
 
 from . import calico_goals, calico_texts
+from .calico_texts import plan, stored_resource, wanted
 from .plays import Plays
 from .record import Bench
 
@@ -105,12 +106,9 @@ def _loop(bed: Plays, folder: Path, common: list[str], documents: list[dict[str,
 def planning_time(api: str, count: int, times: int = 3) -> float:
     """Seconds of processor time from documents to a plan: half of them as they are stored, half to be changed.
 
-    As on a host: everything is checked, read from what the datastore printed, and compared.
+    As on a host: everything is checked, read from what the datastore printed, and compared, without the collector of
+    cycles, which the module switches off.
     """
-    from plugins.module_utils.calico_model import stored_resource
-    from plugins.module_utils.calico_plan import plan
-    from plugins.module_utils.calico_task import wanted
-
     documents = calico_texts.policies(api, count)
     held = json.loads(json.dumps(documents))
     for document in held[::2]:
@@ -118,10 +116,12 @@ def planning_time(api: str, count: int, times: int = 3) -> float:
     found = []
     for _round in range(times):
         gc.collect()
+        gc.disable()
         began = time.process_time()
         want = wanted((("file", document) for document in documents), api, "present")
         have = {item.identity: item for item in (stored_resource(document, api) for document in held)}
         steps = plan(have, want, "present")
         found.append(time.process_time() - began)
+        gc.enable()
         assert len(steps.writes) == (count + 1) // 2
     return median(found)

@@ -5,7 +5,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
+
+from tests.demo.play import COLLECTIONS
+
+if str(COLLECTIONS) not in sys.path:
+    sys.path.insert(0, str(COLLECTIONS))
+
+# Late: from the installed collection, as the plays have it.
+from ansible_collections.iks.hardening.plugins.module_utils.calico_model import stored_resource
+from ansible_collections.iks.hardening.plugins.module_utils.calico_plan import plan
+from ansible_collections.iks.hardening.plugins.module_utils.calico_task import wanted
+
+__all__ = ["file_text", "plan", "policies", "stored_resource", "wanted"]
 
 
 def policies(api: str, count: int) -> list[dict[str, Any]]:
