@@ -81,8 +81,8 @@ class _Read:
 
     def wait(self) -> Answer:
         self._thread.join()
-        assert self.answer is not None
-        return self.answer
+        # Without one the thread itself has failed: as a program that could not be run.
+        return self.answer or (126, "", "its output could not be read")
 
     def end(self) -> None:
         if self.answer is None:

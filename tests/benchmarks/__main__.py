@@ -37,8 +37,10 @@ _INSTALL = ["apt-get", "install", "-y", "--no-install-recommends", "iptables", "
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured: numbers of rules, prefixes in a set, rules in the builtin loop, rounds; for Calico, policies
-    in the loop and resources in the plans."""
+    """How much is measured: numbers of rules, prefixes in a set, rules in the builtin loop, rounds.
+
+    For Calico, policies in the loop and resources in the plans.
+    """
 
     sizes: tuple[int, ...] = (10, 100, 1000, 10000)
     prefixes: int = 100_000
