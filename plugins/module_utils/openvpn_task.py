@@ -310,7 +310,8 @@ def _write_unit() -> None:
 
 def put_in_force(plan: Plan, host: Host, wait: float, peers: List[str]) -> Tuple[List[str], Prover]:
     """Apply, restart, prove; go back when the tunnel does not come up. Raises PutBackError."""
-    assert plan.endpoint is not None
+    if plan.endpoint is None:
+        raise ValueError("a plan without an endpoint puts nothing in force")
     store, unit, prover = Store(host.root, plan.name), unit_of(plan.name), Prover(host.run, plan.endpoint, peers)
     former = store.current()
     since = f"@{int(time.time())}"

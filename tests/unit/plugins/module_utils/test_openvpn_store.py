@@ -56,7 +56,7 @@ def test_F40_power_loss_at_any_step_leaves_old_or_new_files(tmp_path: Path, monk
         store.put(OLD)
         left = [step]
 
-        def counted(real: Any, left: list = left) -> Any:
+        def counted(real: Any, left: list[int]) -> Any:
             def call(*words: Any, **named: Any) -> Any:
                 if left[0] == 0:
                     raise PowerLossError
@@ -67,7 +67,7 @@ def test_F40_power_loss_at_any_step_leaves_old_or_new_files(tmp_path: Path, monk
 
         with monkeypatch.context() as patch:
             for name in ("rename", "symlink", "fsync", "mkdir", "fchmod"):
-                patch.setattr(os, name, counted(getattr(os, name)))
+                patch.setattr(os, name, counted(getattr(os, name), left))
             try:
                 store.put(NEW)
                 ended = False
