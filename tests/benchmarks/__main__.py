@@ -11,6 +11,7 @@ them.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,10 +38,8 @@ _INSTALL = ["apt-get", "install", "-y", "--no-install-recommends", "iptables", "
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured: numbers of rules, prefixes in a set, rules in the builtin loop, rounds.
-
-    For Calico, policies in the loop and resources in the plans.
-    """
+    """How much is measured: numbers of rules, prefixes in a set, rules in the builtin loop, rounds; for Calico,
+    policies in the loop and resources in the plans."""
 
     sizes: tuple[int, ...] = (10, 100, 1000, 10000)
     prefixes: int = 100_000
@@ -61,6 +60,7 @@ def main() -> int:
     parser.add_argument("--only", choices=PARTS, help="measure this part alone")
     options = parser.parse_args()
     scale = QUICK if options.quick else Scale()
+    print(f"  load of the machine, of {os.cpu_count()} cores: {os.getloadavg()[0]:.1f}", flush=True)
     rounds = options.rounds or scale.rounds
     results: list[Bench] = []
     if options.only != "calico":
@@ -72,7 +72,8 @@ def main() -> int:
     for result in results:
         print(result)
     if not options.quick:
-        keep(results, {"ansible_core": version("ansible-core"), "python": sys.version.split()[0]})
+        load = f"{os.getloadavg()[0]:.1f} of {os.cpu_count()}"
+        keep(results, {"ansible_core": version("ansible-core"), "python": sys.version.split()[0], "load": load})
     return 0
 
 

@@ -37,8 +37,9 @@ def measure(rounds: int, looped: int, planned: tuple[int, int]) -> list[Bench]:
     for api, version in VERSIONS.items():
         tool = f"calicoctl {version}" if real_tool(version) else f"a stand-in for calicoctl {version}"
         print(f"  API {api}: {tool}", flush=True)
-        begun = contextlib.contextmanager(datastore)
-        with tempfile.TemporaryDirectory() as folder, begun(api, version, Path(folder)) as calico:
+        with tempfile.TemporaryDirectory() as folder, contextlib.contextmanager(datastore)(
+            api, version, Path(folder)
+        ) as calico:
             seconds = _seconds(calico, Path(folder), rounds, looped)
         found += calico_goals.ratios(api, seconds, POLICIES, looped, real=real_tool(version) is not None)
         found += calico_goals.planning(api, {count: planning_time(api, count) for count in planned})
