@@ -107,7 +107,7 @@ class _Ahead:
         if stdin:
             # What was read before a write is not what the datastore holds after it.
             self.close()
-        return (begun.wait() if begun is not None else None) or self._run(argv, stdin, timeout)
+        return self._run(argv, stdin, timeout) if begun is None else begun.wait()
 
     def close(self) -> None:
         while self._reads:
